@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/ring.h"
+
+#include <sys/mman.h>
+
+static uint32_t letter_size(uint32_t len)
+{
+	return ((uint32_t)sizeof(struct letter) + len + 7) & ~7u;
+}
+
+void ring_init(struct ring *r, uint32_t cap, uint32_t keep)
+{
+	CHECK(cap >= 4096 && (cap & (cap - 1)) == 0 && keep < cap);
+	*r = (struct ring){.cap = cap, .keep = keep};
+	r->buf = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(r->buf != MAP_FAILED);
+}
+
+void ring_fini(struct ring *r)
+{
+	munmap(r->buf, r->cap);
+	r->buf = NULL;
+}
+
+static struct letter *letter_at(const struct ring *r, uint64_t pos)
+{
+	return (struct letter *)(void *)(r->buf + (pos & (r->cap - 1)));
+}
+
+void *ring_reserve(struct ring *r, uint32_t kind, uint32_t len, bool control)
+{
+	uint32_t size = letter_size(len);
+	uint32_t to_end = r->cap - (uint32_t)(r->head & (r->cap - 1));
+	uint32_t filler = size > to_end ? to_end : 0;
+	uint64_t need = (uint64_t)size + filler + (control ? 0 : r->keep);
+	struct letter *l;
+
+	CHECK(kind != LETTER_FILLER && size <= r->cap / 4);
+	if (r->head - r->seen_tail + need > r->cap) {
+		r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
+		if (r->head - r->seen_tail + need > r->cap) {
+			r->refused++;
+			return NULL;
+		}
+	}
+	if (filler) {
+		l = letter_at(r, r->head);
+		l->kind = LETTER_FILLER;
+		l->len = filler - (uint32_t)sizeof(*l);
+		r->head += filler;
+	}
+	l = letter_at(r, r->head);
+	l->kind = kind;
+	l->len = len;
+	return l->body;
+}
+
+void ring_commit(struct ring *r)
+{
+	r->head += letter_size(letter_at(r, r->head)->len);
+}
+
+bool ring_publish(struct ring *r)
+{
+	if (r->published_head == r->head)
+		return false;
+	r->published_head = r->head;
+	atomic_store_explicit(&r->published, r->head, memory_order_release);
+	return true;
+}
+
+struct letter *ring_next(struct ring *r)
+{
+	for (;;) {
+		struct letter *l;
+
+		if (r->next == r->seen_published) {
+			r->seen_published =
+			    atomic_load_explicit(&r->published, memory_order_acquire);
+			if (r->next == r->seen_published)
+				return NULL;
+		}
+		l = letter_at(r, r->next);
+		r->next += letter_size(l->len);
+		if (l->kind != LETTER_FILLER)
+			return l;
+	}
+}
+
+void ring_release(struct ring *r)
+{
+	atomic_store_explicit(&r->tail, r->next, memory_order_release);
+}
