@@ -66,6 +66,7 @@ struct mail *mail_new(int workers)
 	for (int from = 0; from < m->threads; from++)
 		if (from != mail_main(m))
 			ring_between(m, from, mail_main(m), MAIL_CONTROL_RING);
+	ring_between(m, mail_main(m), mail_gate(m), MAIL_CONTROL_RING);
 	return m;
 }
 
@@ -128,6 +129,16 @@ void mail_commit(struct mail *m, int from, int to)
 		m->box[from].dirty_high |= 1ull << (to - 64);
 }
 
+bool mail_has_room(struct mail *m, int from, int to, uint32_t len)
+{
+	return ring_has_room(m->ring[from * m->threads + to], len);
+}
+
+uint64_t mail_progress(const struct mail *m, int from, int to)
+{
+	return atomic_load_explicit(&m->ring[from * m->threads + to]->tail, memory_order_relaxed);
+}
+
 static void publish_to(struct mail *m, int from, int to)
 {
 	struct box *b = &m->box[to];
@@ -165,11 +176,19 @@ bool mail_drain(struct mail *m, int self, int budget,
 			continue;
 		for (n = 0; n < budget && (l = ring_next(r)); n++)
 			fn(arg, from, l);
-		if (n > 0)
-			ring_release(r);
 		more |= n == budget;
 	}
 	return more;
+}
+
+void mail_release(struct mail *m, int self)
+{
+	for (int from = 0; from < m->threads; from++) {
+		struct ring *r = m->ring[from * m->threads + self];
+
+		if (r && atomic_load_explicit(&r->tail, memory_order_relaxed) != r->next)
+			ring_release(r);
+	}
 }
 
 bool mail_may_sleep(struct mail *m, int self)

@@ -39,12 +39,19 @@ int mail_bell_fd(const struct mail *m, int self);
 void *mail_reserve(struct mail *m, int from, int to, uint32_t kind, uint32_t len, bool control)
     must_use;
 void mail_commit(struct mail *m, int from, int to);
+/* Writer: whether an ordinary letter of len bytes would find room. */
+bool mail_has_room(struct mail *m, int from, int to, uint32_t len) must_use;
+/* Writer: a number that changes as `to` reads its letters. */
+uint64_t mail_progress(const struct mail *m, int from, int to);
 /* Writer: end of turn; publishes what was written and wakes those who sleep. */
 void mail_publish(struct mail *m, int from);
 
-/* Reader: hands up to `budget` letters of each writer to fn; true when some may be left. */
+/* Reader: hands up to `budget` letters of each writer to fn; true when some may be left. Letters
+ * stay readable until mail_release. */
 bool mail_drain(struct mail *m, int self, int budget,
     void (*fn)(void *arg, int from, const struct letter *l), void *arg);
+/* Reader: gives the room of all drained letters back to their writers. */
+void mail_release(struct mail *m, int self);
 /* Reader: call before sleeping; false when there is mail and it should not sleep. */
 bool mail_may_sleep(struct mail *m, int self) must_use;
 /* Reader: call after waking. */

@@ -15,12 +15,14 @@
 
 #define POOL_CLASSES 6
 /* The largest buffer: a frame of the largest packet with room for its record. */
-#define POOL_MAX (128u << 10)
+#define POOL_MAX (144u << 10)
 
 struct pool_buf {
 	struct pool_buf *next; /* the holder's to use */
 	uint32_t cap; /* bytes at data */
 	uint32_t class;
+	uint32_t used; /* the holder's too */
+	uint32_t unused;
 	uint8_t data[];
 };
 

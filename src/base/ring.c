@@ -10,7 +10,7 @@ static uint32_t letter_size(uint32_t len)
 
 void ring_init(struct ring *r, uint32_t cap, uint32_t keep)
 {
-	CHECK(cap >= 4096 && (cap & (cap - 1)) == 0 && keep < cap);
+	CHECK(cap >= 4096 && (cap & (cap - 1)) == 0 && keep <= cap / 2);
 	*r = (struct ring){.cap = cap, .keep = keep};
 	r->buf = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(r->buf != MAP_FAILED);
@@ -27,21 +27,39 @@ static struct letter *letter_at(const struct ring *r, uint64_t pos)
 	return (struct letter *)(void *)(r->buf + (pos & (r->cap - 1)));
 }
 
+/* Bytes that a letter takes, with the filler before it when the ring's end is too near. */
+static uint32_t filler_before(const struct ring *r, uint32_t size)
+{
+	uint32_t to_end = r->cap - (uint32_t)(r->head & (r->cap - 1));
+
+	return size > to_end ? to_end : 0;
+}
+
+static bool fits(struct ring *r, uint64_t need)
+{
+	if (r->head - r->seen_tail + need <= r->cap)
+		return true;
+	r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
+	return r->head - r->seen_tail + need <= r->cap;
+}
+
+bool ring_has_room(struct ring *r, uint32_t len)
+{
+	uint32_t size = letter_size(len);
+
+	return fits(r, (uint64_t)size + filler_before(r, size) + r->keep);
+}
+
 void *ring_reserve(struct ring *r, uint32_t kind, uint32_t len, bool control)
 {
 	uint32_t size = letter_size(len);
-	uint32_t to_end = r->cap - (uint32_t)(r->head & (r->cap - 1));
-	uint32_t filler = size > to_end ? to_end : 0;
-	uint64_t need = (uint64_t)size + filler + (control ? 0 : r->keep);
+	uint32_t filler = filler_before(r, size);
 	struct letter *l;
 
-	CHECK(kind != LETTER_FILLER && size <= r->cap / 4);
-	if (r->head - r->seen_tail + need > r->cap) {
-		r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
-		if (r->head - r->seen_tail + need > r->cap) {
-			r->refused++;
-			return NULL;
-		}
+	CHECK(kind != LETTER_FILLER && len <= r->cap / 4 - sizeof(*l));
+	if (!fits(r, (uint64_t)size + filler + (control ? 0 : r->keep))) {
+		r->refused++;
+		return NULL;
 	}
 	if (filler) {
 		l = letter_at(r, r->head);

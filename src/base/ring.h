@@ -45,6 +45,8 @@ struct ring {
 void ring_init(struct ring *r, uint32_t cap, uint32_t keep);
 void ring_fini(struct ring *r);
 
+/* Writer: whether ring_reserve would find room for an ordinary letter. */
+bool ring_has_room(struct ring *r, uint32_t len) must_use;
 /* Writer: room for a letter of `len` payload bytes, or NULL when the ring is full. A letter that is
  * not `control` leaves `keep` bytes free. Nothing is written until ring_commit. */
 void *ring_reserve(struct ring *r, uint32_t kind, uint32_t len, bool control) must_use;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* listen.h: the sockets that the options ask for. */
+#ifndef SLUICE_DAEMON_LISTEN_H
+#define SLUICE_DAEMON_LISTEN_H
+
+#include "daemon/options.h"
+#include "io/addr.h"
+
+struct listen_plan {
+	int public_fd; /* -a */
+	int http_fd; /* -http-port; -1: none */
+	int debug_fd; /* -debug-listen; -1: none */
+	bool debug_is_unix;
+	struct addr public; /* where public_fd is bound */
+	struct addr stun; /* same IP, -stun-port */
+};
+
+/* Opens all of them, or none: -1 with a line for the operator in err. The caller closes them. */
+int listen_open(const struct options *o, struct listen_plan *plan, char *err, size_t errlen)
+    must_use;
+
+#endif

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * serve.c: puts the relay together, waits for the signal to stop, takes it apart.
+ *
+ * Main owns signals, certificates and the log; it never touches a packet. Its loop waits on the
+ * signals and on its mailbox, into which the other threads write their log lines.
+ */
+#include "daemon/serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mail.h"
+#include "daemon/certs.h"
+#include "daemon/file.h"
+#include "daemon/keyfile.h"
+#include "daemon/listen.h"
+#include "gate/gate.h"
+#include "gate/stun_server.h"
+#include "relay/worker.h"
+#include "web/site.h"
+
+/* Memory for packets that wait for slow clients, all workers together. */
+#define QUEUE_MEMORY ((size_t)512 << 20)
+#define CERT_CHECK_MS 86400000
+#define CERT_RETRY_MS 3600000
+#define ERR_LEN 512
+
+struct relay {
+	const struct options *options;
+	uint64_t start_ms;
+	struct login_keys keys;
+	struct relay_config relay_config;
+	struct gate_config gate_config;
+	struct mail *mail;
+	struct worker **worker;
+	struct gate *gate;
+	struct site *site;
+	struct stun_server *stun;
+	const struct counters **counters;
+	const uint64_t **queue_delays;
+	char debug_key[DEBUG_KEY_MAX + 1];
+	uint16_t port; /* of -a */
+	pthread_t *threads;
+	int nthreads;
+	const char *unix_path; /* of the debug listener, to be removed at the end */
+	uint64_t renew_wall_ms, expiry_check_ms;
+};
+
+/* ---- Log and certificates, main's own work --------------------------------------------------- */
+
+static void read_letter(void *arg, int from, const struct letter *l)
+{
+	CHECK(l->kind == LETTER_LOG);
+	log_write((const char *)l->body, l->len);
+}
+
+/* The meta certificate ends after a month, and files may have been renewed: once it is time, the gate
+ * gets a fresh context. When that fails, it keeps the old one, and we try again. */
+static void renew_certs(struct relay *r)
+{
+	uint64_t wall = clock_wall_ms();
+	char err[ERR_LEN];
+	SSL_CTX *ctx;
+	SSL_CTX **l;
+
+	if (!r->options->tls || wall < r->renew_wall_ms)
+		return;
+	ctx = certs_server_ctx(r->options, &r->keys, err, sizeof(err));
+	if (!ctx) {
+		log_error("the certificates could not be renewed, the old ones stay: %s", err);
+		r->renew_wall_ms = wall + CERT_RETRY_MS;
+		return;
+	}
+	r->renew_wall_ms = certs_renew_at(ctx);
+	certs_warn_expiry(ctx);
+	l = mail_reserve(r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, sizeof(ctx), true);
+	CHECK(l);
+	*l = ctx;
+	mail_commit(r->mail, mail_main(r->mail), mail_gate(r->mail));
+	mail_publish(r->mail, mail_main(r->mail));
+	log_info("the meta certificate was renewed");
+}
+
+/* Until a signal: writes the others' log lines, looks after certificates. */
+static void wait_for_signal(struct relay *r, int signals)
+{
+	int self = mail_main(r->mail);
+	struct pollfd p[2] = {
+	    {.fd = signals, .events = POLLIN},
+	    {.fd = mail_bell_fd(r->mail, self), .events = POLLIN},
+	};
+	uint64_t bell;
+
+	for (;;) {
+		bool more = mail_drain(r->mail, self, 256, read_letter, NULL);
+
+		mail_release(r->mail, self);
+		poll(p, 2, more || !mail_may_sleep(r->mail, self) ? 0 : 1000);
+		mail_awake(r->mail, self);
+		if (p[1].revents && read(p[1].fd, &bell, sizeof(bell)) < 0)
+			log_debug("bell: %s", strerror(errno));
+		if (p[0].revents) {
+			struct signalfd_siginfo si;
+
+			if (read(signals, &si, sizeof(si)) == sizeof(si)) {
+				log_info("stopping on %s",
+				    si.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+				return;
+			}
+		}
+		renew_certs(r);
+	}
+}
+
+/* ---- Start ----------------------------------------------------------------------------------- */
+
+static void raise_file_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		log_warn("the limit of open files could not be raised: %s", strerror(errno));
+}
+
+static int load_key(struct relay *r, char *err)
+{
+	const struct options *o = r->options;
+	char text[KEY_TEXT_LEN];
+	bool created = false;
+
+	if (!*o->key_file)
+		login_keys_new(&r->keys);
+	else if (keyfile_load_or_create(o->key_file, &r->keys, &created, err, ERR_LEN) < 0)
+		return -1;
+	key_text(&r->keys.public, text);
+	if (created)
+		log_info("made a new server key in %s", o->key_file);
+	log_info("server key %s", text);
+	return 0;
+}
+
+static void make_workers(struct relay *r)
+{
+	const struct options *o = r->options;
+	int n = options_workers(o);
+
+	r->relay_config = (struct relay_config){
+	    .workers = n,
+	    .flow_limit = (uint32_t)o->flow_limit,
+	    .queue_packets = (uint32_t)o->send_queue_packets,
+	    .write_timeout_ms = (uint64_t)MAX(o->tcp_write_timeout_ms, 0),
+	    .queue_memory = QUEUE_MEMORY / (size_t)n,
+	};
+	r->mail = mail_new(n);
+	r->worker = must_calloc((size_t)n, sizeof(*r->worker));
+	r->counters = must_calloc((size_t)n + 1, sizeof(*r->counters));
+	r->queue_delays = must_calloc((size_t)n, sizeof(*r->queue_delays));
+	for (int i = 0; i < n; i++) {
+		r->worker[i] = worker_new(i, &r->relay_config, r->mail, r->start_ms);
+		r->counters[i] = &r->worker[i]->counters;
+		r->queue_delays[i] = &r->worker[i]->queue_delay_us;
+	}
+}
+
+static int make_gate(struct relay *r, char *err)
+{
+	const struct options *o = r->options;
+	SSL_CTX *ctx = NULL;
+
+	r->gate_config = (struct gate_config){
+	    .keys = &r->keys,
+	    .max_visitors = (uint32_t)o->max_pre_login,
+	    .derp = o->derp,
+	    .tcp_keepalive_time_ms = o->tcp_keepalive_time_ms,
+	    .tcp_user_timeout_ms = o->tcp_user_timeout_ms,
+	};
+	if (o->tls) {
+		ctx = certs_server_ctx(o, &r->keys, err, ERR_LEN);
+		if (!ctx)
+			return -1;
+		r->renew_wall_ms = certs_renew_at(ctx);
+		certs_announce(ctx, o);
+		certs_warn_expiry(ctx);
+	}
+	r->gate = gate_new(&r->gate_config, r->mail, ctx);
+	r->counters[r->relay_config.workers] = &r->gate->counters;
+	return 0;
+}
+
+static int open_listeners(struct relay *r, char *err)
+{
+	const struct options *o = r->options;
+	struct listen_plan plan;
+
+	if (listen_open(o, &plan, err, ERR_LEN) < 0)
+		return -1;
+	gate_listen(r->gate, plan.public_fd, LISTEN_PUBLIC, o->tls, true);
+	if (plan.http_fd >= 0)
+		gate_listen(r->gate, plan.http_fd, LISTEN_HTTP, false, true);
+	if (plan.debug_fd >= 0)
+		gate_listen(r->gate, plan.debug_fd, LISTEN_DEBUG, false, !plan.debug_is_unix);
+	r->port = addr_port((const struct sockaddr *)&plan.public.ss);
+	r->unix_path = plan.debug_is_unix ? addr_unix_path(o->debug_listen) : NULL;
+	if (!o->stun)
+		return 0;
+	r->stun = stun_server_open((const struct sockaddr *)&plan.stun.ss, err, ERR_LEN);
+	return r->stun ? 0 : -1;
+}
+
+/* The file's text without the blanks around it. */
+static int read_debug_key(struct relay *r, const char *path, char *err)
+{
+	char *text, *begin;
+	size_t len;
+	int e = file_read(path, DEBUG_KEY_MAX, &text, &len);
+
+	if (e < 0) {
+		snprintf(err, ERR_LEN, "cannot read the debug key (TS_DEBUG_KEY_PATH) %s: %s", path,
+		    strerror(-e));
+		return -1;
+	}
+	begin = text + strspn(text, " \t\r\n");
+	snprintf(r->debug_key, sizeof(r->debug_key), "%.*s", (int)strcspn(begin, " \t\r\n"), begin);
+	file_free(text, len);
+	if (*r->debug_key)
+		return 0;
+	snprintf(err, ERR_LEN, "the debug key file (TS_DEBUG_KEY_PATH) %s is empty", path);
+	return -1;
+}
+
+static int make_site(struct relay *r, char *err)
+{
+	const struct options *o = r->options;
+	struct site_config c = {
+	    .ask = gate_ask,
+	    .ready = reply_ready,
+	    .start_ms = r->start_ms,
+	    .workers = r->relay_config.workers,
+	    .version = SLUICE_VERSION,
+	    .server_key = r->keys.public,
+	    .home = o->home,
+	    .derp = o->derp,
+	    .tls_port = r->port,
+	    .allow_debug_ip = o->allow_debug_ip,
+	    .debug_elsewhere = *o->debug_listen != '\0',
+	    .counters = r->counters,
+	    .ncounters = r->relay_config.workers + 1,
+	    .queue_delay_us = r->queue_delays,
+	    .nqueue_delay = r->relay_config.workers,
+	    .stun = r->stun ? stun_server_stats(r->stun) : NULL,
+	};
+
+	if (addr_cidrs_parse(&c.trusted, o->debug_trusted_cidrs, err, ERR_LEN) < 0)
+		return -1;
+	if (*o->debug_key_path && read_debug_key(r, o->debug_key_path, err) < 0)
+		return -1;
+	c.debug_key = r->debug_key;
+	r->site = site_new(&c);
+	site_set_gate(r->site, r->gate);
+	gate_set_site(r->gate, site_ops(r->site));
+	return 0;
+}
+
+static void *run_stun(void *stun)
+{
+	stun_server_run(stun);
+	return NULL;
+}
+
+static void start_thread(struct relay *r, const char *name, void *(*body)(void *), void *arg)
+{
+	pthread_t *t = &r->threads[r->nthreads++];
+
+	CHECK(pthread_create(t, NULL, body, arg) == 0);
+	pthread_setname_np(*t, name);
+}
+
+static void start_threads(struct relay *r)
+{
+	r->threads = must_calloc((size_t)r->relay_config.workers + 2, sizeof(*r->threads));
+	for (int i = 0; i < r->relay_config.workers; i++) {
+		char name[24];
+
+		snprintf(name, sizeof(name), "worker-%d", i);
+		start_thread(r, name, worker_run, r->worker[i]);
+	}
+	start_thread(r, "gate", gate_run, r->gate);
+	if (r->stun)
+		start_thread(r, "stun", run_stun, r->stun);
+}
+
+/* ---- End ------------------------------------------------------------------------------------- */
+
+static void stop_threads(struct relay *r)
+{
+	gate_stop(r->gate);
+	for (int i = 0; i < r->relay_config.workers; i++)
+		worker_stop(r->worker[i]);
+	if (r->stun)
+		stun_server_stop(r->stun);
+	for (int i = 0; i < r->nthreads; i++)
+		pthread_join(r->threads[i], NULL);
+}
+
+static void free_letter(void *arg, int from, const struct letter *l)
+{
+	if (l->kind == LETTER_LOG)
+		log_write((const char *)l->body, l->len);
+	else
+		relay_letter_free(l);
+}
+
+static void relay_free(struct relay *r)
+{
+	if (r->mail)
+		for (int t = 0; t <= mail_main(r->mail); t++)
+			while (mail_drain(r->mail, t, 1024, free_letter, NULL))
+				;
+	site_free(r->site);
+	if (r->gate)
+		gate_free(r->gate);
+	for (int i = 0; r->worker && i < r->relay_config.workers; i++)
+		worker_free(r->worker[i]);
+	if (r->stun)
+		stun_server_free(r->stun);
+	mail_free(r->mail);
+	if (r->unix_path)
+		unlink(r->unix_path);
+	sodium_memzero(r->debug_key, sizeof(r->debug_key));
+	free(r->worker);
+	free(r->counters);
+	free(r->queue_delays);
+	free(r->threads);
+	login_keys_wipe(&r->keys);
+}
+
+int serve_run(struct options *o)
+{
+	struct relay r = {.options = o, .start_ms = clock_ms()};
+	char err[ERR_LEN] = "";
+	sigset_t stop;
+	int signals;
+
+	log_set_level(o->log_level);
+	/* Blocked before any thread begins, so that none but main sees them. */
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &stop, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signals = signalfd(-1, &stop, SFD_CLOEXEC);
+	CHECK(signals >= 0);
+	raise_file_limit();
+	key_hash_init();
+	if (load_key(&r, err) < 0)
+		goto failed;
+	make_workers(&r);
+	if (make_gate(&r, err) < 0 || open_listeners(&r, err) < 0 || make_site(&r, err) < 0)
+		goto failed;
+	start_threads(&r);
+	log_info("sluice %s is ready: %s on %s, %d workers", SLUICE_VERSION,
+	    o->tls ? "TLS" : "plain HTTP", o->listen, r.relay_config.workers);
+	wait_for_signal(&r, signals);
+	stop_threads(&r);
+	relay_free(&r);
+	close(signals);
+	return 0;
+failed:
+	log_error("%s", err);
+	relay_free(&r);
+	close(signals);
+	return 1;
+}

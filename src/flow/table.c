@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "flow/table.h"
+
+#include <sys/mman.h>
+
+/* How many entries an eviction looks at; the oldest of them goes. */
+#define EVICT_LOOK 16
+
+static void *map_pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
+void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counters)
+{
+	uint32_t buckets = 64;
+
+	CHECK(cap >= FLOW_LIMIT_MIN && cap < (1u << 30));
+	while (buckets < 2 * cap)
+		buckets *= 2;
+	*t = (struct flow_table){
+	    .cap = cap,
+	    .mask = buckets - 1,
+	    .share = MAX(cap / FLOW_SHARE, FLOW_SHARE_MIN),
+	    .free = FLOW_NONE,
+	    .drops_cap = MAX(cap / 4, FLOW_LIMIT_MIN),
+	    .drops_free = FLOW_NONE,
+	    .counters = counters,
+	};
+	/* Mapped, not touched: memory becomes resident as flows come. */
+	t->slot = map_pages((size_t)cap * sizeof(*t->slot));
+	t->drops = map_pages((size_t)t->drops_cap * sizeof(*t->drops));
+	t->index = map_pages((size_t)buckets * sizeof(*t->index));
+}
+
+void flow_table_fini(struct flow_table *t)
+{
+	munmap(t->slot, (size_t)t->cap * sizeof(*t->slot));
+	munmap(t->drops, (size_t)t->drops_cap * sizeof(*t->drops));
+	munmap(t->index, ((size_t)t->mask + 1) * sizeof(*t->index));
+}
+
+void flow_set_init(struct flow_set *s)
+{
+	*s = (struct flow_set){.head = FLOW_NONE, .tail = FLOW_NONE, .last = FLOW_NONE};
+}
+
+/* The index keeps slot + 1, so that fresh pages are an empty index. */
+static uint32_t bucket_of(const struct flow_table *t, uint32_t conn, uint64_t hash)
+{
+	return (uint32_t)(hash ^ (conn * 0x9e3779b97f4a7c15ull >> 20)) & t->mask;
+}
+
+uint32_t flow_lookup(const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash)
+{
+	for (uint32_t b = bucket_of(t, conn, hash);; b = (b + 1) & t->mask) {
+		const struct flow *f;
+
+		if (t->index[b] == 0)
+			return FLOW_NONE;
+		f = &t->slot[t->index[b] - 1];
+		if (f->conn == conn && f->dst_hash == hash && key_equal(&f->dst, dst))
+			return t->index[b] - 1;
+	}
+}
+
+static void index_insert(struct flow_table *t, uint32_t slot)
+{
+	const struct flow *f = &t->slot[slot];
+	uint32_t b = bucket_of(t, f->conn, f->dst_hash);
+
+	while (t->index[b] != 0)
+		b = (b + 1) & t->mask;
+	t->index[b] = slot + 1;
+}
+
+/* Linear probing without tombstones: entries behind the hole move up while they may. */
+static void index_remove(struct flow_table *t, uint32_t slot)
+{
+	const struct flow *f = &t->slot[slot];
+	uint32_t hole = bucket_of(t, f->conn, f->dst_hash);
+
+	while (t->index[hole] != slot + 1)
+		hole = (hole + 1) & t->mask;
+	for (uint32_t b = (hole + 1) & t->mask; t->index[b] != 0; b = (b + 1) & t->mask) {
+		const struct flow *g = &t->slot[t->index[b] - 1];
+		uint32_t home = bucket_of(t, g->conn, g->dst_hash);
+
+		if (((b - home) & t->mask) >= ((b - hole) & t->mask)) {
+			t->index[hole] = t->index[b];
+			hole = b;
+		}
+	}
+	t->index[hole] = 0;
+}
+
+static void set_unlink(struct flow_table *t, struct flow_set *s, uint32_t slot)
+{
+	struct flow *f = &t->slot[slot];
+
+	if (f->prev != FLOW_NONE)
+		t->slot[f->prev].next = f->next;
+	else
+		s->head = f->next;
+	if (f->next != FLOW_NONE)
+		t->slot[f->next].prev = f->prev;
+	else
+		s->tail = f->prev;
+	if (s->last == slot)
+		s->last = FLOW_NONE;
+	s->n--;
+}
+
+static void set_push(struct flow_table *t, struct flow_set *s, uint32_t slot)
+{
+	struct flow *f = &t->slot[slot];
+
+	f->prev = FLOW_NONE;
+	f->next = s->head;
+	if (s->head != FLOW_NONE)
+		t->slot[s->head].prev = slot;
+	else
+		s->tail = slot;
+	s->head = slot;
+	s->n++;
+}
+
+static void drops_fold(struct flow_table *t, struct flow *f)
+{
+	struct flow_drops *d;
+
+	if (f->drops == FLOW_NONE)
+		return;
+	d = &t->drops[f->drops];
+	for (int r = 0; r < DROP_REASON_COUNT; r++) {
+		t->other.drop_packets[r] += d->packets[r];
+		t->other.drop_bytes[r] += d->bytes[r];
+	}
+	d->next_free = t->drops_free;
+	t->drops_free = f->drops;
+	f->drops = FLOW_NONE;
+}
+
+/* Takes an entry out of the table; its numbers live on in other. */
+static void flow_remove(struct flow_table *t, struct flow_set *s, uint32_t slot)
+{
+	struct flow *f = &t->slot[slot];
+
+	t->other.flows++;
+	t->other.packets += f->packets;
+	t->other.bytes += f->bytes;
+	t->other.disco_packets += f->disco_packets;
+	t->other.disco_bytes += f->disco_bytes;
+	drops_fold(t, f);
+	index_remove(t, slot);
+	set_unlink(t, s, slot);
+	f->conn = FLOW_NONE;
+	f->gen++;
+	f->next = t->free;
+	t->free = slot;
+	t->used--;
+	count_down(t->counters, C_FLOWS, 1);
+}
+
+void flow_set_fini(struct flow_table *t, struct flow_set *s)
+{
+	while (s->head != FLOW_NONE)
+		flow_remove(t, s, s->head);
+}
+
+/* A connection at its share gives up the one that was idle longest among its oldest; those looked at
+ * move to the front, so that the next eviction looks further. */
+static void evict_own(struct flow_table *t, struct flow_set *s)
+{
+	uint32_t victim = s->tail;
+
+	for (int i = 0; i < EVICT_LOOK; i++) {
+		uint32_t slot = s->tail;
+
+		if (t->slot[slot].last_ds < t->slot[victim].last_ds)
+			victim = slot;
+		set_unlink(t, s, slot);
+		set_push(t, s, slot);
+	}
+	flow_remove(t, s, victim);
+	count(t->counters, C_FLOWS_EVICTED, 1);
+}
+
+static void evict_any(struct flow_table *t, struct flow_set *(*set_of)(void *, uint32_t), void *arg)
+{
+	uint32_t victim = FLOW_NONE;
+
+	for (int i = 0; i < EVICT_LOOK; i++) {
+		uint32_t slot = t->hand;
+
+		t->hand = t->hand + 1 < t->touched ? t->hand + 1 : 0;
+		if (t->slot[slot].conn == FLOW_NONE)
+			continue;
+		if (victim == FLOW_NONE || t->slot[slot].last_ds < t->slot[victim].last_ds)
+			victim = slot;
+	}
+	/* Called on a full table only, so that every entry is in use. */
+	CHECK(victim != FLOW_NONE);
+	flow_remove(t, set_of(arg, t->slot[victim].conn), victim);
+	count(t->counters, C_FLOWS_EVICTED, 1);
+}
+
+uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, const struct key *dst,
+    uint64_t hash, uint32_t now_ds, struct flow_set *(*set_of)(void *, uint32_t), void *arg)
+{
+	uint32_t slot, gen;
+	struct flow *f;
+
+	if (s->n >= t->share)
+		evict_own(t, s);
+	else if (t->used == t->cap)
+		evict_any(t, set_of, arg);
+	if (t->free != FLOW_NONE) {
+		slot = t->free;
+		t->free = t->slot[slot].next;
+	} else {
+		slot = t->touched++;
+	}
+	f = &t->slot[slot];
+	gen = f->gen;
+	*f = (struct flow){
+	    .dst = *dst,
+	    .dst_hash = hash,
+	    .conn = conn,
+	    .first_ds = now_ds,
+	    .last_ds = now_ds,
+	    .gen = gen,
+	    .peer = FLOW_NONE,
+	    .drops = FLOW_NONE,
+	};
+	t->used++;
+	index_insert(t, slot);
+	set_push(t, s, slot);
+	count(t->counters, C_FLOWS, 1);
+	count(t->counters, C_FLOWS_CREATED, 1);
+	return slot;
+}
+
+static struct flow_drops *drops_get(struct flow_table *t, struct flow *f)
+{
+	if (f->drops != FLOW_NONE)
+		return &t->drops[f->drops];
+	if (t->drops_free != FLOW_NONE) {
+		f->drops = t->drops_free;
+		t->drops_free = t->drops[f->drops].next_free;
+	} else if (t->drops_touched < t->drops_cap) {
+		f->drops = t->drops_touched++;
+	} else {
+		return NULL;
+	}
+	t->drops[f->drops] = (struct flow_drops){0};
+	return &t->drops[f->drops];
+}
+
+void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, uint64_t packets,
+    uint64_t bytes)
+{
+	struct flow_drops *d = NULL;
+
+	if (ref.slot < t->touched && t->slot[ref.slot].gen == ref.gen &&
+	    t->slot[ref.slot].conn != FLOW_NONE)
+		d = drops_get(t, &t->slot[ref.slot]);
+	if (d) {
+		d->packets[why] += packets;
+		d->bytes[why] += bytes;
+	} else {
+		t->other.drop_packets[why] += packets;
+		t->other.drop_bytes[why] += bytes;
+	}
+}
+
+void flow_sweep(struct flow_table *t, uint32_t n, uint32_t now_ds,
+    struct flow_set *(*set_of)(void *, uint32_t), void *arg)
+{
+	for (uint32_t i = 0; i < MIN(n, t->touched); i++) {
+		const struct flow *f = &t->slot[t->sweep];
+
+		if (f->conn != FLOW_NONE && now_ds - f->last_ds > FLOW_IDLE_DS)
+			flow_remove(t, set_of(arg, f->conn), t->sweep);
+		t->sweep = t->sweep + 1 < t->touched ? t->sweep + 1 : 0;
+	}
+}

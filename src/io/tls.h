@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tls.h: TLS as a sans-I/O engine: bytes in, bytes out, no sockets.
+ *
+ * The engine belongs to one thread at a time: the gate shakes hands, then hands it with the
+ * connection to the worker that owns the client's key. OpenSSL does all of it for now; it talks to
+ * spans and sinks through a BIO of our own, so that nothing is copied more than once.
+ */
+#ifndef SLUICE_IO_TLS_H
+#define SLUICE_IO_TLS_H
+
+#include <stdbool.h>
+#include <openssl/ssl.h>
+
+#include "base/span.h"
+
+/* Plaintext of one record at most. */
+#define TLS_RECORD_MAX 16384
+/* What a record may add: header, explicit nonce, type, tag. */
+#define TLS_RECORD_EXTRA 64
+/* Room that the answers to a peer's handshake and post-handshake messages need at most; a certificate
+ * chain that is larger fails the handshake. */
+#define TLS_REPLY_MAX (64u << 10)
+
+enum tls_result {
+	TLS_OK, /* handshake done, or all input taken */
+	TLS_WANT_READ, /* handshake needs more bytes */
+	TLS_CLOSED, /* the peer sent close_notify */
+	TLS_FAILED, /* the connection is beyond repair; an alert may lie in the reply */
+};
+
+struct tls;
+
+/* A context with our choices: TLS 1.2 and 1.3, no tickets, no session cache, ALPN http/1.1 offered
+ * and not required. Certificates are the caller's. NULL when OpenSSL fails. */
+SSL_CTX *tls_server_ctx_new(void);
+
+/* Server side of a connection under ctx, of which it keeps a reference. NULL: out of memory. */
+struct tls *tls_new(SSL_CTX *ctx);
+void tls_free(struct tls *t);
+
+/* Takes bytes off `in`, appends to `out`. Call again with more input on TLS_WANT_READ; on TLS_OK
+ * what is left of `in` is the first records. */
+enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out) must_use;
+/* Opens all records of `in`: plaintext is appended to `plain`, which needs room for in->len bytes
+ * and TLS_RECORD_MAX (the rest of a record that came before); answers go to `reply`. */
+enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, struct sink *reply)
+    must_use;
+/* Seals len bytes into records of at most TLS_RECORD_MAX; `out` needs tls_seal_bound(len) of room. */
+bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out) must_use;
+static inline size_t tls_seal_bound(size_t len)
+{
+	return len + (len / TLS_RECORD_MAX + 1) * TLS_RECORD_EXTRA;
+}
+/* Appends close_notify, as far as there is room. */
+void tls_close(struct tls *t, struct sink *out);
+
+/* 12 or 13. */
+int tls_minor_version(const struct tls *t);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/conn.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "io/tls.h"
+#include "relay/worker.h"
+#include "wire/websocket.h"
+
+static void log_life(struct conn *c, const char *what, const char *rest)
+{
+	char key[KEY_TEXT_LEN], addr[INET6_ADDRSTRLEN];
+	bool v4 = IN6_IS_ADDR_V4MAPPED(&c->addr);
+
+	key_text(&c->peer->key, key);
+	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &c->addr.s6_addr[12] : &c->addr.s6_addr[0], addr,
+	    sizeof(addr));
+	log_info("%s %s addr=%s%s%s:%u conn=%" PRIu64 "%s", what, key, v4 ? "" : "[", addr,
+	    v4 ? "" : "]", c->port, c->number, rest);
+}
+
+static void log_connect(struct conn *c)
+{
+	char rest[64];
+
+	if (!worker_may_log(c->worker, &c->worker->log_connects))
+		return;
+	snprintf(rest, sizeof(rest), " by=%s%s%s",
+	    !c->tls                             ? "tcp"
+	    : tls_minor_version(c->tls) == 13 ? "tls1.3"
+						: "tls1.2",
+	    c->ws ? "+websocket" : "", c->mesh_peer ? " mesh-peer" : "");
+	log_life(c, "connect", rest);
+}
+
+static void log_disconnect(struct conn *c, enum close_reason why)
+{
+	char rest[160];
+
+	if (!worker_may_log(c->worker, &c->worker->log_disconnects))
+		return;
+	snprintf(rest, sizeof(rest),
+	    " reason=%s received=%" PRIu64 " sent=%" PRIu64 " seconds=%" PRIu64,
+	    close_reason_label[why], c->totals.rx_bytes, c->totals.tx_bytes,
+	    (c->worker->now_ms - c->since_ms) / 1000);
+	log_life(c, "disconnect", rest);
+}
+
+static struct conn *conn_new(struct worker *w, struct admit *a)
+{
+	struct conn *c = must_calloc(1, sizeof(*c));
+
+	c->watch = (struct watch){.ready = forward_ready, .fd = a->fd};
+	c->worker = w;
+	c->tls = a->tls;
+	c->ws = a->ws;
+	c->number = a->number;
+	c->mesh_peer = a->mesh_peer;
+	c->prober = a->info.is_prober;
+	c->not_ideal = a->not_ideal;
+	c->addr = a->addr;
+	c->port = a->port;
+	memcpy(c->app_name, a->info.app_name, sizeof(c->app_name));
+	c->since_ms = w->now_ms;
+	c->not_here_tokens = NOT_HERE_BURST;
+	c->not_here_at = w->now_ms;
+	c->keepalive_every_ms = KEEPALIVE_MS + randombytes_uniform(KEEPALIVE_JITTER_MS);
+	c->keepalive_at = w->now_ms + c->keepalive_every_ms;
+	flow_set_init(&c->flows);
+	sighting_set_init(&c->sightings);
+	worker_conn_add(w, c);
+	return c;
+}
+
+/* Gauges that a connection changes when it comes (up) and when it goes. */
+static void gauges(struct conn *c, bool up)
+{
+	struct counters *n = &c->worker->counters;
+	void (*move)(struct counters *, enum counter, uint64_t) = up ? count : count_down;
+	uint32_t others = c->peer->nconns - 1;
+
+	move(n, C_CONNECTIONS, 1);
+	if (c->not_ideal)
+		move(n, C_NOTIDEAL_CONNECTIONS, 1);
+	if (c->home)
+		move(n, C_HOME_CONNECTIONS, 1);
+	if (c->tls)
+		move(n, tls_minor_version(c->tls) == 13 ? C_TLS13_ACTIVE : C_TLS12_ACTIVE, 1);
+	if (others == 0) {
+		move(n, C_CLIENTS, 1);
+		move(n, C_CLIENTS_LOCAL, 1);
+	} else if (others == 1) {
+		move(n, C_DUP_KEYS, 1);
+		move(n, C_DUP_CONNS, 2);
+	} else {
+		move(n, C_DUP_CONNS, 1);
+	}
+}
+
+void conn_admit(struct worker *w, struct admit *a)
+{
+	uint64_t hash = key_hash(&a->info.key);
+	struct conn *c = conn_new(w, a);
+
+	peer_add(&w->peers, peer_get(&w->peers, &a->info.key, hash), c);
+	gauges(c, true);
+	if (c->peer->nconns > 1)
+		count(&w->counters, C_DUP_TOTAL, 1);
+	log_connect(c);
+	conn_arm(c);
+	/* ServerInfo first: nothing else can be queued before it, as nobody knew of this connection. */
+	conn_put_control(c, FRAME_SERVER_INFO, a->server_info + FRAME_HEADER_LEN,
+	    a->server_info_len - FRAME_HEADER_LEN);
+	if (!c->dead && loop_add(&w->loop, &c->watch, EPOLLIN) < 0)
+		conn_close(c, CLOSE_NO_MEMORY);
+	if (!c->dead)
+		forward_early(c, a->early, a->early_len);
+	free(a);
+}
+
+/* Says good-bye to the TLS peer as far as the socket takes it at once. */
+static void send_close_notify(struct conn *c)
+{
+	uint8_t bye[256];
+	struct sink out = {.p = bye, .cap = sizeof(bye)};
+
+	if (!c->tls || c->sealed)
+		return;
+	tls_close(c->tls, &out);
+	if (out.len > 0 && send(c->watch.fd, bye, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_debug("conn=%" PRIu64 ": close_notify was not taken", c->number);
+}
+
+void conn_close(struct conn *c, enum close_reason why)
+{
+	struct worker *w = c->worker;
+
+	if (c->dead)
+		return;
+	c->dead = true;
+	log_disconnect(c, why);
+	tally(&w->counters.closed[why], 1);
+	if (why == CLOSE_WRITE_TIMEOUT)
+		count(&w->counters, C_WRITE_TIMEOUTS, 1);
+	gauges(c, false);
+	stall_drop_all(c);
+	if (why != CLOSE_TLS_FAILED)
+		send_close_notify(c);
+	loop_del(&w->loop, &c->watch);
+	wheel_clear(&w->wheel, &c->timer);
+	flow_set_fini(&w->flows, &c->flows);
+	sighting_set_fini(&w->sightings, &c->sightings);
+	peer_remove(&w->peers, c->peer, c);
+	if (c->peer->nconns == 0)
+		worker_peer_gone(w, c->peer);
+	c->next_dead = w->dead;
+	w->dead = c;
+}
+
+void conn_free(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	CHECK(c->dead);
+	pool_put(&w->pool, c->rest);
+	pool_put(&w->pool, c->sealed);
+	pool_put(&w->pool, c->control);
+	tls_free(c->tls);
+	ws_free(c->ws);
+	close(c->watch.fd);
+	free(c);
+}
+
+void conn_arm(struct conn *c)
+{
+	uint64_t at = c->keepalive_at;
+
+	if (c->write_deadline && c->write_deadline < at)
+		at = c->write_deadline;
+	if (!timer_is_set(&c->timer) || c->timer.at_ms != at)
+		wheel_set(&c->worker->wheel, &c->timer, at);
+}
+
+void conn_tick(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	if (c->write_deadline && c->write_deadline <= w->now_ms) {
+		conn_close(c, CLOSE_WRITE_TIMEOUT);
+		return;
+	}
+	if (c->keepalive_at <= w->now_ms) {
+		c->keepalive_at = w->now_ms + c->keepalive_every_ms;
+		conn_put_control(c, FRAME_KEEP_ALIVE, NULL, 0);
+	}
+	if (!c->dead)
+		conn_arm(c);
+}
+
+/* Room for len more bytes of control frames, in a buffer that is large enough. */
+static bool control_room(struct conn *c, uint32_t len)
+{
+	struct pool *pool = &c->worker->pool;
+	struct pool_buf *b;
+
+	if (c->control && c->control->cap - c->control_len >= len)
+		return true;
+	if (c->control_len + len > CONTROL_MAX) {
+		conn_close(c, CLOSE_SLOW_CONTROL);
+		return false;
+	}
+	b = pool_get(pool, MIN(MAX(c->control_len * 4, c->control_len + len), CONTROL_MAX));
+	if (!b) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return false;
+	}
+	if (c->control) {
+		memcpy(b->data, c->control->data, c->control_len);
+		pool_put(pool, c->control);
+	}
+	c->control = b;
+	return true;
+}
+
+void conn_put_control(struct conn *c, enum frame_type type, const void *payload, uint32_t len)
+{
+	uint8_t *p;
+
+	if (c->dead || !control_room(c, FRAME_HEADER_LEN + len))
+		return;
+	p = c->control->data + c->control_len;
+	frame_put_header(p, type, len);
+	if (len)
+		memcpy(p + FRAME_HEADER_LEN, payload, len);
+	c->control_len += FRAME_HEADER_LEN + len;
+	forward_mark_dirty(c);
+}
+
+void conn_put_peer_gone(struct conn *c, const struct key *k, enum peer_gone_reason why)
+{
+	uint8_t payload[PEER_GONE_LEN];
+
+	memcpy(payload, k->b, KEY_LEN);
+	payload[KEY_LEN] = (uint8_t)why;
+	conn_put_control(c, FRAME_PEER_GONE, payload, sizeof(payload));
+	count(&c->worker->counters,
+	    why == PEER_GONE_NOT_HERE ? C_GONE_NOT_HERE : C_GONE_DISCONNECTED, 1);
+}
+
+void conn_not_here(struct conn *c, const struct key *k, uint32_t packets)
+{
+	uint64_t now = c->worker->now_ms;
+	uint64_t earned = (now - c->not_here_at) / NOT_HERE_EVERY_MS;
+
+	if (earned > 0) {
+		c->not_here_tokens =
+		    (uint32_t)MIN((uint64_t)NOT_HERE_BURST, c->not_here_tokens + earned);
+		c->not_here_at += earned * NOT_HERE_EVERY_MS;
+	}
+	for (; packets > 0 && c->not_here_tokens > 0; packets--) {
+		c->not_here_tokens--;
+		conn_put_peer_gone(c, k, PEER_GONE_NOT_HERE);
+	}
+}
+
+static void note_preferred(struct conn *c, bool home)
+{
+	struct counters *n = &c->worker->counters;
+	bool moved = c->worker->now_ms - c->since_ms > HOME_MOVE_AFTER_MS;
+
+	if (home == c->home)
+		return;
+	c->home = home;
+	if (home)
+		count(n, C_HOME_CONNECTIONS, 1);
+	else
+		count_down(n, C_HOME_CONNECTIONS, 1);
+	if (moved)
+		count(n, home ? C_HOME_IN : C_HOME_OUT, 1);
+}
+
+/* One Pong is outstanding at most: faster pings are ignored. */
+static void got_ping(struct conn *c, const uint8_t *p)
+{
+	struct counters *n = &c->worker->counters;
+
+	count(n, C_GOT_PING, 1);
+	if (c->pong_waits)
+		return;
+	c->pong_waits = true;
+	count(n, C_SENT_PONG, 1);
+	conn_put_control(c, FRAME_PONG, p, PING_LEN);
+}
+
+static int64_t refuse(struct conn *c, enum close_reason why)
+{
+	conn_close(c, why);
+	return -1;
+}
+
+int64_t conn_frame(struct conn *c, uint8_t type, uint32_t len, const uint8_t *p, size_t avail)
+{
+	switch (type) {
+	case FRAME_NOTE_PREFERRED:
+		if (len != 1)
+			return refuse(c, CLOSE_PROTOCOL_ERROR);
+		if (avail < 1)
+			return -1;
+		note_preferred(c, p[0] != 0);
+		return 1;
+	case FRAME_PING:
+		if (len < PING_LEN || len > PING_BODY_MAX)
+			return refuse(c, CLOSE_PROTOCOL_ERROR);
+		if (avail < len)
+			return -1;
+		got_ping(c, p);
+		return len;
+	case FRAME_WATCH_CONNS:
+	case FRAME_CLOSE_PEER:
+	case FRAME_FORWARD_PACKET:
+		return refuse(c, CLOSE_NOT_MESH_PEER);
+	case FRAME_PONG:
+		break;
+	default:
+		count(&c->worker->counters, C_UNKNOWN_FRAMES, 1);
+	}
+	/* Not for us: what of it is still to come is skipped as it comes. */
+	if (len > avail)
+		c->skip = len - avail;
+	return (int64_t)MIN((size_t)len, avail);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conn.h: an established DERP connection, from its login to its end, on the worker that owns its key.
+ *
+ * Life: conn_admit makes it from a gate's letter: it joins its peer record, ServerInfo goes out first
+ * of all. conn_close takes it out of everything at once and marks it dead; the worker frees it at the
+ * end of the turn, as events and lists of that turn may still name it.
+ */
+#ifndef SLUICE_RELAY_CONN_H
+#define SLUICE_RELAY_CONN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/counter.h"
+#include "base/pool.h"
+#include "base/wheel.h"
+#include "flow/table.h"
+#include "io/loop.h"
+#include "relay/letters.h"
+#include "relay/peer.h"
+#include "relay/sighting.h"
+#include "relay/waitq.h"
+
+/* Unsent control frames that a connection may pile up before it is closed. */
+#define CONTROL_MAX (64u << 10)
+/* Disco packets that wait for one connection. */
+#define WAIT_DISCO_MAX 32
+#define WAIT_BYTES_MAX (1u << 20)
+#define WAIT_AGE_MAX_MS 250
+/* PeerGone/not here: one a second, three at once. */
+#define NOT_HERE_BURST 3
+#define NOT_HERE_EVERY_MS 1000
+#define KEEPALIVE_MS 60000
+#define KEEPALIVE_JITTER_MS 5000
+/* A NotePreferred this long after login is a move of home. */
+#define HOME_MOVE_AFTER_MS 5000
+
+struct worker;
+struct neighbour;
+struct slice;
+
+/* Packets of this turn, still in the receive buffer of their sender. */
+struct fresh {
+	struct slice *first, *last;
+};
+
+struct conn {
+	struct watch watch;
+	struct worker *worker;
+	struct tls *tls; /* NULL on plain TCP */
+	struct websocket *ws; /* NULL without */
+	struct peer *peer;
+	struct conn *next_of_peer;
+	uint32_t slot, gen;
+	uint64_t number;
+
+	bool mesh_peer, prober, not_ideal;
+	bool home;
+	bool dead;
+	bool blocked; /* the socket takes no more: EPOLLOUT is asked for */
+	bool pong_waits; /* a Pong lies in control */
+	bool dirty; /* on the worker's list of those to flush */
+
+	/* in: what came of a frame that is not whole yet, and what of a frame is to be skipped */
+	struct pool_buf *rest;
+	uint32_t rest_len;
+	uint64_t skip;
+
+	/* out, in the order in which it is sent */
+	struct pool_buf *sealed; /* bytes for the wire that the socket did not take */
+	uint32_t sealed_at, sealed_len;
+	struct pool_buf *control; /* whole frames other than packets */
+	uint32_t control_len;
+	struct waitq wait[KIND_COUNT];
+	struct fresh fresh[KIND_COUNT];
+	uint32_t fresh_bytes;
+
+	struct flow_set flows;
+	struct sighting_set sightings;
+
+	struct timer timer;
+	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
+	uint32_t keepalive_every_ms;
+	uint32_t not_here_tokens;
+	uint64_t not_here_at;
+
+	struct conn *next_dirty, *next_dead;
+	struct neighbour *paused; /* not read, because that worker is behind; NULL: read */
+	struct conn *next_paused;
+	struct peer_totals totals;
+	uint64_t since_ms;
+	struct in6_addr addr;
+	uint16_t port;
+	char app_name[APP_NAME_MAX + 1];
+};
+
+/* Makes a connection of what the gate hands over, and frees that. */
+void conn_admit(struct worker *w, struct admit *a);
+/* Ends it: nothing of it is reachable afterwards but the object itself, until the turn's end. */
+void conn_close(struct conn *c, enum close_reason why);
+/* The worker's: frees a dead connection. */
+void conn_free(struct conn *c);
+/* The worker's: a timer of the connection is due. */
+void conn_tick(struct conn *c);
+/* Sets the timer for the nearer of keepalive and write deadline. */
+void conn_arm(struct conn *c);
+
+/* Frames of the relay itself: appended behind other control frames, ahead of packets. */
+void conn_put_control(struct conn *c, enum frame_type type, const void *payload, uint32_t len);
+void conn_put_peer_gone(struct conn *c, const struct key *k, enum peer_gone_reason why);
+/* Disco packets to a key that is nowhere: says so for each, at most one a second. */
+void conn_not_here(struct conn *c, const struct key *k, uint32_t packets);
+/* A whole frame other than SendPacket (or its first bytes, when it is longer than anything we
+ * know): acts on it. Returns how much of the payload at p is used up, or -1 when more is needed. */
+int64_t conn_frame(struct conn *c, uint8_t type, uint32_t len, const uint8_t *p, size_t avail);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * letters.h: what threads write to each other (see base/mail.h for how).
+ *
+ * A letter that holds a pointer hands over what it points to; letters that were never read are
+ * freed by relay_letter_free.
+ */
+#ifndef SLUICE_RELAY_LETTERS_H
+#define SLUICE_RELAY_LETTERS_H
+
+#include <netinet/in.h>
+
+#include "base/counter.h"
+#include "base/key.h"
+#include "base/mail.h"
+#include "flow/table.h"
+#include "wire/login.h"
+
+struct tls;
+struct websocket;
+
+enum letter_kind {
+	LETTER_ADMIT = 1, /* gate → worker: struct admit *, a client that has logged in */
+	LETTER_RUN, /* worker → worker: struct run_letter, packets for a key that it owns */
+	LETTER_WATCH_GONE, /* worker → worker: struct key_letter, tell me when that key goes */
+	LETTER_GONE, /* worker → worker: struct key_letter, it has gone */
+	LETTER_NOT_HERE, /* worker → worker: struct not_here_letter */
+	LETTER_DROPS, /* worker → worker: struct drop_report[], for flows of the reader */
+	LETTER_ASK_FLOWS, /* gate → worker: empty */
+	LETTER_FLOWS, /* worker → gate: struct flow_part * */
+	LETTER_ASK_CLIENTS, /* gate → worker: empty */
+	LETTER_CLIENTS, /* worker → gate: struct client_part * */
+	LETTER_CTX, /* main → gate: SSL_CTX *, new certificates */
+	LETTER_LOG, /* anyone → main: a line */
+};
+
+/* A connection, across threads and time. */
+struct conn_ref {
+	uint32_t slot;
+	uint32_t gen;
+};
+
+/* A client at the moment when its login is accepted; the worker makes a connection of it. */
+struct admit {
+	int fd; /* non-blocking, in no epoll */
+	struct tls *tls; /* NULL on plain TCP */
+	struct websocket *ws; /* NULL without */
+	struct client_info info;
+	bool mesh_peer;
+	bool not_ideal;
+	uint64_t number; /* counts logins of this process */
+	struct in6_addr addr; /* IPv4 as mapped */
+	uint16_t port; /* host order */
+	uint32_t server_info_len;
+	uint8_t server_info[LOGIN_FRAME_MAX]; /* whole frame, sent first of all */
+	uint32_t early_len;
+	uint8_t early[]; /* stream bytes that came behind ClientInfo */
+};
+
+/* Followed by whole RecvPacket frames of one source for one destination. */
+struct run_letter {
+	struct key dst;
+	uint64_t dst_hash;
+	uint64_t src_hash;
+	struct flow_ref flow; /* in the writer's table */
+	struct conn_ref from; /* the sending connection */
+	uint32_t packets;
+	uint32_t disco;
+	uint8_t frames[];
+};
+
+struct key_letter {
+	struct key key;
+	uint64_t hash;
+};
+
+struct not_here_letter {
+	struct conn_ref to;
+	struct key key;
+	uint32_t packets; /* disco packets that found nobody */
+};
+
+/* Packets of one flow that were dropped for one reason, added up over a turn. */
+struct drop_report {
+	struct flow_ref flow;
+	uint32_t reason;
+	uint32_t packets;
+	uint64_t bytes;
+};
+
+struct client_row {
+	struct key key;
+	uint64_t number; /* 0 for a key that is remembered, not connected */
+	struct in6_addr addr;
+	uint16_t port;
+	bool active, home, mesh_peer, prober, not_ideal, tls, websocket;
+	char app_name[APP_NAME_MAX + 1];
+	uint32_t flows;
+	uint64_t since_ms; /* monotonic */
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
+	uint32_t queue_bytes; /* waiting now */
+	/* of the key, over all its connections ever seen */
+	uint64_t node_logins;
+	uint64_t node_rx_packets, node_rx_bytes, node_tx_packets, node_tx_bytes;
+};
+
+struct client_part {
+	int worker;
+	uint32_t next; /* the worker's place */
+	uint32_t n, cap;
+	struct client_row row[];
+};
+
+/* Frees what an unread letter hands over. */
+void relay_letter_free(const struct letter *l);
+
+#endif

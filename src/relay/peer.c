@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/peer.h"
+
+#include <stdlib.h>
+
+#include "relay/conn.h"
+
+void peer_table_init(struct peer_table *t)
+{
+	*t = (struct peer_table){.free = MAP64_NONE};
+	map64_init(&t->by_hash);
+}
+
+void peer_table_fini(struct peer_table *t)
+{
+	for (uint32_t i = 0; i < t->nslots; i++)
+		free(t->slot[i].peer);
+	free(t->slot);
+	map64_fini(&t->by_hash);
+}
+
+struct peer *peer_find(const struct peer_table *t, const struct key *k, uint64_t hash)
+{
+	uint32_t slot = map64_get(&t->by_hash, hash);
+
+	if (slot == MAP64_NONE || !key_equal(&t->slot[slot].peer->key, k))
+		return NULL;
+	return t->slot[slot].peer;
+}
+
+static void idle_push(struct peer_table *t, struct peer *p)
+{
+	p->idle_next = NULL;
+	p->idle_prev = t->idle_last;
+	if (t->idle_last)
+		t->idle_last->idle_next = p;
+	else
+		t->idle_first = p;
+	t->idle_last = p;
+	t->idle++;
+}
+
+static void idle_unlink(struct peer_table *t, struct peer *p)
+{
+	if (p->idle_prev)
+		p->idle_prev->idle_next = p->idle_next;
+	else
+		t->idle_first = p->idle_next;
+	if (p->idle_next)
+		p->idle_next->idle_prev = p->idle_prev;
+	else
+		t->idle_last = p->idle_prev;
+	t->idle--;
+}
+
+static void peer_free(struct peer_table *t, struct peer *p)
+{
+	struct peer_slot *s = &t->slot[p->slot];
+
+	CHECK(p->nconns == 0 && !p->gone_pending);
+	idle_unlink(t, p);
+	map64_del(&t->by_hash, p->hash);
+	s->peer = NULL;
+	s->gen++;
+	s->next_free = t->free;
+	t->free = p->slot;
+	free(p);
+}
+
+/* The oldest idle record whose watchers have all been told goes. */
+static void idle_trim(struct peer_table *t)
+{
+	struct peer *p = t->idle_first;
+
+	if (t->idle <= PEER_IDLE_MAX)
+		return;
+	while (p && p->gone_pending)
+		p = p->idle_next;
+	if (p)
+		peer_free(t, p);
+}
+
+static uint32_t slot_new(struct peer_table *t)
+{
+	uint32_t n = t->nslots ? t->nslots * 2 : 64;
+	uint32_t s = t->free;
+
+	if (s == MAP64_NONE) {
+		t->slot = realloc(t->slot, n * sizeof(*t->slot));
+		CHECK(t->slot);
+		for (uint32_t i = n; i-- > t->nslots;) {
+			t->slot[i] = (struct peer_slot){.next_free = t->free};
+			t->free = i;
+		}
+		t->nslots = n;
+		s = t->free;
+	}
+	t->free = t->slot[s].next_free;
+	return s;
+}
+
+struct peer *peer_get(struct peer_table *t, const struct key *k, uint64_t hash)
+{
+	struct peer *p = peer_find(t, k, hash);
+
+	if (p)
+		return p;
+	idle_trim(t);
+	p = must_calloc(1, sizeof(*p));
+	p->key = *k;
+	p->hash = hash;
+	p->slot = slot_new(t);
+	t->slot[p->slot].peer = p;
+	map64_put(&t->by_hash, hash, p->slot);
+	idle_push(t, p);
+	return p;
+}
+
+void peer_add(struct peer_table *t, struct peer *p, struct conn *c)
+{
+	if (p->nconns++ == 0)
+		idle_unlink(t, p);
+	p->logins++;
+	c->peer = p;
+	c->next_of_peer = p->conns;
+	p->conns = c;
+	p->active = c;
+}
+
+static void list_remove(struct peer *p, struct conn *c)
+{
+	struct conn **at = &p->conns;
+
+	while (*at != c)
+		at = &(*at)->next_of_peer;
+	*at = c->next_of_peer;
+	c->next_of_peer = NULL;
+}
+
+void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
+{
+	CHECK(p->nconns > 0);
+	list_remove(p, c);
+	p->active = p->conns;
+	p->past.rx_packets += c->totals.rx_packets;
+	p->past.rx_bytes += c->totals.rx_bytes;
+	p->past.tx_packets += c->totals.tx_packets;
+	p->past.tx_bytes += c->totals.tx_bytes;
+	if (--p->nconns == 0)
+		idle_push(t, p);
+}
+
+void peer_activate(struct peer *p, struct conn *c)
+{
+	list_remove(p, c);
+	c->next_of_peer = p->conns;
+	p->conns = c;
+	p->active = c;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The worker's part in snapshots: copies a slice a turn, mails the whole to the gate. */
+#include <stdlib.h>
+
+#include "relay/worker.h"
+
+/* Rows beyond those in use when asked: flows and connections that come while it is copied. */
+#define SLACK_ROWS 1024
+
+void snapshot_ask_flows(struct worker *w)
+{
+	/* One is under way: it answers this question too. */
+	if (!w->flow_part)
+		w->flow_part = flow_part_new(w->self, w->flows.used + SLACK_ROWS);
+}
+
+void snapshot_ask_clients(struct worker *w)
+{
+	uint32_t cap = w->peers.nslots + w->nconns + SLACK_ROWS;
+
+	if (w->client_part)
+		return;
+	w->client_part = malloc(sizeof(*w->client_part) + cap * sizeof(w->client_part->row[0]));
+	if (w->client_part)
+		*w->client_part = (struct client_part){.worker = w->self, .cap = cap};
+}
+
+static void name_flow(void *worker, const struct flow *f, struct flow_row *row)
+{
+	const struct worker *w = worker;
+	const struct conn *c = w->conn[f->conn].conn;
+
+	row->conn_number = c->number;
+	row->src = c->peer->key;
+}
+
+static void node_totals(struct client_row *row, const struct peer *p)
+{
+	row->key = p->key;
+	row->node_logins = p->logins;
+	row->node_rx_packets = p->past.rx_packets;
+	row->node_rx_bytes = p->past.rx_bytes;
+	row->node_tx_packets = p->past.tx_packets;
+	row->node_tx_bytes = p->past.tx_bytes;
+	for (const struct conn *c = p->conns; c; c = c->next_of_peer) {
+		row->node_rx_packets += c->totals.rx_packets;
+		row->node_rx_bytes += c->totals.rx_bytes;
+		row->node_tx_packets += c->totals.tx_packets;
+		row->node_tx_bytes += c->totals.tx_bytes;
+	}
+}
+
+static void conn_row(struct client_row *row, const struct conn *c)
+{
+	row->number = c->number;
+	row->addr = c->addr;
+	row->port = c->port;
+	row->active = c->peer->active == c;
+	row->home = c->home;
+	row->mesh_peer = c->mesh_peer;
+	row->prober = c->prober;
+	row->not_ideal = c->not_ideal;
+	row->tls = c->tls != NULL;
+	row->websocket = c->ws != NULL;
+	memcpy(row->app_name, c->app_name, sizeof(row->app_name));
+	row->flows = c->flows.n;
+	row->since_ms = c->since_ms;
+	row->rx_packets = c->totals.rx_packets;
+	row->rx_bytes = c->totals.rx_bytes;
+	row->tx_packets = c->totals.tx_packets;
+	row->tx_bytes = c->totals.tx_bytes;
+	row->queue_bytes = c->wait[KIND_OTHER].bytes + c->wait[KIND_DISCO].bytes;
+}
+
+static void peer_rows(struct client_part *part, const struct peer *p)
+{
+	const struct conn *c = p->conns;
+
+	if (p->logins == 0)
+		return; /* only ever asked for */
+	do {
+		struct client_row *row;
+
+		if (part->n == part->cap)
+			return;
+		row = &part->row[part->n++];
+		*row = (struct client_row){0};
+		node_totals(row, p);
+		if (c)
+			conn_row(row, c);
+	} while (c && (c = c->next_of_peer));
+}
+
+/* A slice of the peer table; true when it is through. */
+static bool clients_fill(struct worker *w)
+{
+	struct client_part *part = w->client_part;
+	uint32_t end = MIN(part->next + SNAPSHOT_SLICE, w->peers.nslots);
+
+	for (; part->next < end; part->next++)
+		if (w->peers.slot[part->next].peer)
+			peer_rows(part, w->peers.slot[part->next].peer);
+	return part->next >= w->peers.nslots;
+}
+
+/* Hands a finished part over; false while the gate takes no mail. */
+static bool hand_over(struct worker *w, uint32_t kind, void *part)
+{
+	int gate = mail_gate(w->mail);
+	void **l = mail_reserve(w->mail, w->self, gate, kind, sizeof(part), true);
+
+	if (!l)
+		return false;
+	*l = part;
+	mail_commit(w->mail, w->self, gate);
+	return true;
+}
+
+bool snapshot_step(struct worker *w)
+{
+	if (w->flow_part && flow_part_fill(w->flow_part, &w->flows, name_flow, w) &&
+	    hand_over(w, LETTER_FLOWS, w->flow_part))
+		w->flow_part = NULL;
+	if (w->client_part && clients_fill(w) && hand_over(w, LETTER_CLIENTS, w->client_part))
+		w->client_part = NULL;
+	return w->flow_part || w->client_part;
+}

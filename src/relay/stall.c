@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stall.c: what becomes of packets whose straight way is blocked.
+ *
+ * A socket that takes no more: what is sealed already is kept byte for byte, packets are copied to
+ * wait, the oldest make room for the newest, and what waited too long goes. A worker that takes no
+ * more mail: connections that send to it are read no further until it does, which pushes back
+ * through TCP; if it makes no progress at all, its packets are dropped so that the rest goes on.
+ */
+#include <sys/uio.h>
+
+#include "relay/worker.h"
+
+/* ---- A socket that takes no more -------------------------------------------------------------- */
+
+/* The socket takes no more: what is for the wire already must be kept, byte for byte. */
+void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
+{
+	struct worker *w = c->worker;
+	size_t left = 0;
+
+	for (int i = 0; i < n; i++)
+		left += iov[i].iov_len;
+	left -= sent;
+	c->sealed = pool_get(&w->pool, left);
+	if (!c->sealed) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return;
+	}
+	c->sealed_at = 0;
+	c->sealed_len = 0;
+	for (int i = 0; i < n; i++) {
+		size_t skip = MIN(sent, iov[i].iov_len);
+
+		memcpy(c->sealed->data + c->sealed_len, (uint8_t *)iov[i].iov_base + skip,
+		    iov[i].iov_len - skip);
+		c->sealed_len += (uint32_t)(iov[i].iov_len - skip);
+		sent -= skip;
+	}
+	c->blocked = true;
+	if (w->config->write_timeout_ms)
+		c->write_deadline = w->now_ms + w->config->write_timeout_ms;
+	conn_arm(c);
+	loop_set(&w->loop, &c->watch, EPOLLOUT | (c->paused ? 0 : EPOLLIN));
+}
+
+static void drop_oldest(struct conn *c, struct waitq *q, bool disco, enum drop_reason why)
+{
+	struct worker *w = c->worker;
+	struct wait_entry *e = waitq_peek(q);
+	struct pool_buf *spent = NULL;
+
+	worker_drop(w, e->flow, e->flow_worker, why, disco, 1, e->len - FRAME_PACKET_HEAD);
+	count_down(&w->counters, C_QUEUE_BYTES, e->len);
+	waitq_pop(q, &spent);
+	pool_put(&w->pool, spent);
+}
+
+/* Old packets are worth less than new ones. */
+static void drop_stale(struct conn *c)
+{
+	uint32_t now = (uint32_t)c->worker->now_ms;
+
+	for (int kind = 0; kind < KIND_COUNT; kind++) {
+		struct wait_entry *e;
+
+		while ((e = waitq_peek(&c->wait[kind])) && now - e->at_ms > WAIT_AGE_MAX_MS)
+			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_QUEUE_HEAD);
+	}
+}
+
+static bool wait_full(struct conn *c, const struct waitq *q, bool disco, uint32_t len)
+{
+	uint32_t by_number = c->worker->config->queue_packets;
+
+	if (disco)
+		return q->packets >= (by_number ? MIN(by_number, WAIT_DISCO_MAX) : WAIT_DISCO_MAX);
+	return q->bytes + len > WAIT_BYTES_MAX || (by_number && q->packets >= by_number);
+}
+
+static void wait_packet(struct conn *c, const struct slice *s, const uint8_t *frame, bool disco)
+{
+	struct worker *w = c->worker;
+	struct waitq *q = &c->wait[disco];
+	struct wait_entry what = {
+	    .len = FRAME_HEADER_LEN + frame_payload_len(frame),
+	    .at_ms = (uint32_t)w->now_ms,
+	    .flow = s->flow,
+	    .flow_worker = s->flow_worker,
+	};
+
+	while (q->packets && wait_full(c, q, disco, what.len))
+		drop_oldest(c, q, disco, DROP_QUEUE_HEAD);
+	/* Out of memory for all: this connection makes room among its own, the oldest first. */
+	while (!waitq_push(q, &w->pool, &what, frame)) {
+		if (!q->packets) {
+			worker_drop(w, s->flow, s->flow_worker, DROP_QUEUE_TAIL, disco, 1,
+			    what.len - FRAME_PACKET_HEAD);
+			return;
+		}
+		drop_oldest(c, q, disco, DROP_QUEUE_HEAD);
+	}
+	count(&w->counters, C_QUEUE_BYTES, what.len);
+}
+
+/* Copies what is fresh behind what waits: the buffers it lies in end with the turn. */
+void stall_fresh(struct conn *c)
+{
+	drop_stale(c);
+	for (int kind = 0; kind < KIND_COUNT; kind++) {
+		struct fresh *list = &c->fresh[kind];
+
+		for (const struct slice *s = list->first; s; s = s->next)
+			for (uint32_t at = 0; at < s->len;
+			     at += FRAME_HEADER_LEN + frame_payload_len(s->p + at))
+				wait_packet(c, s, s->p + at, kind == KIND_DISCO);
+		*list = (struct fresh){0};
+	}
+	c->fresh_bytes = 0;
+}
+
+void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
+{
+	struct worker *w = c->worker;
+	struct iovec iov[2] = {{.iov_base = NULL, .iov_len = 0},
+	    {.iov_base = (void *)(uintptr_t)p, .iov_len = len}};
+	struct pool_buf *old = c->sealed;
+	ssize_t sent;
+
+	if (len == 0 || c->dead)
+		return;
+	if (c->blocked) {
+		/* Behind what is on its way already. */
+		iov[0] = (struct iovec){.iov_base = old->data + c->sealed_at,
+		    .iov_len = c->sealed_len - c->sealed_at};
+		if (iov[0].iov_len + len > POOL_MAX) {
+			conn_close(c, CLOSE_SLOW_CONTROL);
+			return;
+		}
+		stall_block(c, iov, 2, 0);
+		pool_put(&w->pool, old);
+		return;
+	}
+	sent = forward_send_iov(c, &iov[1], 1);
+	if (sent >= 0 && (size_t)sent < len)
+		stall_block(c, &iov[1], 1, (size_t)sent);
+}
+
+/* The socket takes bytes again. */
+void stall_unblock(struct conn *c)
+{
+	struct worker *w = c->worker;
+	struct iovec iov = {.iov_base = c->sealed->data + c->sealed_at,
+	    .iov_len = c->sealed_len - c->sealed_at};
+	ssize_t sent = forward_send_iov(c, &iov, 1);
+
+	if (sent <= 0)
+		return;
+	if (w->config->write_timeout_ms)
+		c->write_deadline = w->now_ms + w->config->write_timeout_ms;
+	c->sealed_at += (uint32_t)sent;
+	if (c->sealed_at < c->sealed_len)
+		return;
+	pool_put(&w->pool, c->sealed);
+	c->sealed = NULL;
+	c->blocked = false;
+	drop_stale(c);
+	forward_flush(c);
+	if (c->dead || c->blocked)
+		return;
+	c->write_deadline = 0;
+	loop_set(&w->loop, &c->watch, c->paused ? 0 : EPOLLIN);
+}
+
+/* ---- A worker that takes no more -------------------------------------------------------------- */
+
+/* Whether packets to another worker may be parsed on: a run never meets a full ring. */
+bool stall_has_room(struct conn *c, uint32_t owner)
+{
+	struct worker *w = c->worker;
+	struct neighbour *to = &w->neighbour[owner];
+
+	if (to->stuck)
+		return true; /* they are dropped, see mail_run */
+	if (mail_has_room(w->mail, w->self, (int)owner, RUN_LETTER_MAX))
+		return true;
+	/* It has no CPU left: this connection is read no further until it has. */
+	if (!to->paused)
+		to->progress_ms = w->now_ms;
+	c->paused = to;
+	c->next_paused = NULL;
+	*(to->paused ? &to->paused_last->next_paused : &to->paused) = c;
+	to->paused_last = c;
+	loop_set(&w->loop, &c->watch, c->blocked ? EPOLLOUT : 0);
+	count(&w->counters, C_READ_PAUSES, 1);
+	return false;
+}
+
+static void resume(struct conn *c)
+{
+	struct worker *w = c->worker;
+	uint8_t *base = forward_arena(w);
+	uint32_t len = stream_restore(c, base);
+
+	c->paused = NULL;
+	forward_stream(c, base, len);
+	if (!c->dead && !c->paused)
+		loop_set(&w->loop, &c->watch, EPOLLIN | (c->blocked ? EPOLLOUT : 0));
+}
+
+static void retry_neighbour(struct worker *w, int to)
+{
+	struct neighbour *n = &w->neighbour[to];
+	uint64_t tail = mail_progress(w->mail, w->self, to);
+	struct conn *c = n->paused;
+
+	if (tail != n->seen_tail) {
+		n->seen_tail = tail;
+		n->progress_ms = w->now_ms;
+		n->stuck = false;
+	} else if (c && w->now_ms - n->progress_ms > STUCK_MS) {
+		n->stuck = true;
+	}
+	if (!c || (!n->stuck && !mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX)))
+		return;
+	/* In turn: those that pause again line up behind. */
+	n->paused = NULL;
+	n->paused_last = NULL;
+	while (c) {
+		struct conn *next = c->next_paused;
+
+		resume(c);
+		c = next;
+	}
+}
+
+void stall_retry_paused(struct worker *w)
+{
+	for (int to = 0; to < w->config->workers; to++)
+		if (w->neighbour[to].paused || w->neighbour[to].stuck)
+			retry_neighbour(w, to);
+}
+
+/* ---- The end of a connection ------------------------------------------------------------------ */
+
+void stall_drop_all(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	for (int kind = 0; kind < KIND_COUNT; kind++) {
+		struct fresh *list = &c->fresh[kind];
+
+		for (const struct slice *s = list->first; s; s = s->next)
+			worker_drop(w, s->flow, s->flow_worker, DROP_GONE_DISCONNECTED,
+			    kind == KIND_DISCO, s->packets, frames_payload(s->len, s->packets));
+		*list = (struct fresh){0};
+		while (waitq_peek(&c->wait[kind]))
+			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_GONE_DISCONNECTED);
+	}
+	c->fresh_bytes = 0;
+	if (c->paused) {
+		struct neighbour *n = c->paused;
+		struct conn **at = &n->paused;
+		struct conn *last = NULL;
+
+		for (; *at != c; at = &(*at)->next_paused)
+			last = *at;
+		*at = c->next_paused;
+		if (n->paused_last == c)
+			n->paused_last = last;
+		c->paused = NULL;
+	}
+}

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/worker.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/tls.h"
+#include "wire/websocket.h"
+
+/* Letters taken of each writer in a turn. */
+#define MAIL_BUDGET 1024
+/* Lines on connects and disconnects in a second; further ones are counted in one line. */
+#define LOG_LINES_A_SECOND 20
+/* While a connection is paused nobody wakes us when there is room: look this often. */
+#define PAUSED_POLL_MS 1
+#define SWEEP_EVERY_MS 1000
+
+/* ---- Connections by reference ---------------------------------------------------------------- */
+
+struct conn *worker_conn(const struct worker *w, struct conn_ref ref)
+{
+	if (ref.slot >= w->nconns || w->conn[ref.slot].gen != ref.gen)
+		return NULL;
+	return w->conn[ref.slot].conn;
+}
+
+struct conn_ref worker_conn_ref(const struct conn *c)
+{
+	return (struct conn_ref){.slot = c->slot, .gen = c->gen};
+}
+
+void worker_conn_add(struct worker *w, struct conn *c)
+{
+	uint32_t s = w->free_conn;
+
+	if (s == MAP64_NONE) {
+		uint32_t n = w->nconns ? w->nconns * 2 : 64;
+
+		w->conn = realloc(w->conn, n * sizeof(*w->conn));
+		CHECK(w->conn);
+		for (uint32_t i = n; i-- > w->nconns;) {
+			w->conn[i] = (struct conn_slot){.next_free = w->free_conn};
+			w->free_conn = i;
+		}
+		w->nconns = n;
+		s = w->free_conn;
+	}
+	w->free_conn = w->conn[s].next_free;
+	w->conn[s].conn = c;
+	c->slot = s;
+	c->gen = w->conn[s].gen;
+}
+
+struct flow_set *worker_flow_set(void *worker, uint32_t conn)
+{
+	return &((struct worker *)worker)->conn[conn].conn->flows;
+}
+
+static void conn_remove(struct worker *w, struct conn *c)
+{
+	struct conn_slot *s = &w->conn[c->slot];
+
+	s->conn = NULL;
+	s->gen++;
+	s->next_free = w->free_conn;
+	w->free_conn = c->slot;
+}
+
+/* Those that ended in this turn; nothing of the turn names them any more. */
+static void reap(struct worker *w)
+{
+	while (w->dead) {
+		struct conn *c = w->dead;
+
+		w->dead = c->next_dead;
+		conn_remove(w, c);
+		conn_free(c);
+	}
+}
+
+/* ---- Drops ----------------------------------------------------------------------------------- */
+
+/* Room in the box for a report, one on the same flow if there is; when all is taken, one that names
+ * no flow, so that the sums stay right. */
+static struct drop_report *report_for(struct drop_box *box, struct flow_ref flow, uint32_t why)
+{
+	struct drop_report *r;
+
+	for (uint32_t i = box->n; i-- > 0;) {
+		r = &box->report[i];
+		if (r->flow.slot == flow.slot && r->flow.gen == flow.gen && r->reason == why)
+			return r;
+	}
+	if (box->n == DROP_REPORTS_MAX - DROP_REASON_COUNT && flow.slot != FLOW_NONE)
+		return report_for(box, (struct flow_ref){.slot = FLOW_NONE}, why);
+	CHECK(box->n < DROP_REPORTS_MAX);
+	r = &box->report[box->n++];
+	*r = (struct drop_report){.flow = flow, .reason = why};
+	return r;
+}
+
+void worker_drop(struct worker *w, struct flow_ref flow, uint32_t flow_worker, enum drop_reason why,
+    bool disco, uint32_t packets, uint64_t bytes)
+{
+	struct drop_report *r;
+
+	tally(&w->counters.drop_packets[why][disco], packets);
+	tally(&w->counters.drop_bytes[why][disco], bytes);
+	if (flow_worker == (uint32_t)w->self) {
+		flow_drop(&w->flows, flow, why, packets, bytes);
+		return;
+	}
+	r = report_for(&w->neighbour[flow_worker].drops, flow, why);
+	r->packets += packets;
+	r->bytes += bytes;
+}
+
+static void send_drop_reports(struct worker *w)
+{
+	for (int to = 0; to < w->config->workers; to++) {
+		struct drop_box *box = &w->neighbour[to].drops;
+		uint32_t bytes = box->n * (uint32_t)sizeof(box->report[0]);
+		void *l;
+
+		if (box->n == 0)
+			continue;
+		l = mail_reserve(w->mail, w->self, to, LETTER_DROPS, bytes, true);
+		if (!l)
+			continue; /* they go on adding up */
+		memcpy(l, box->report, bytes);
+		mail_commit(w->mail, w->self, to);
+		box->n = 0;
+	}
+}
+
+/* ---- Who has gone ---------------------------------------------------------------------------- */
+
+struct gone {
+	const struct key *key;
+};
+
+static void tell_gone(void *arg, struct conn *c)
+{
+	const struct gone *g = arg;
+
+	conn_put_peer_gone(c, g->key, PEER_GONE_DISCONNECTED);
+}
+
+static void gone_here(struct worker *w, const struct key *k, uint64_t hash)
+{
+	struct gone g = {.key = k};
+
+	sightings_gone(&w->sightings, k, hash, tell_gone, &g);
+}
+
+static bool mail_key(struct worker *w, int to, uint32_t kind, const struct key *k, uint64_t hash)
+{
+	struct key_letter *l = mail_reserve(w->mail, w->self, to, kind, sizeof(*l), true);
+
+	if (!l)
+		return false;
+	*l = (struct key_letter){.key = *k, .hash = hash};
+	mail_commit(w->mail, w->self, to);
+	return true;
+}
+
+/* Tells the watchers of a key that has gone; true when all know. */
+static bool tell_watchers(struct worker *w, struct peer *p)
+{
+	for (uint64_t left = p->gone_watchers; left; left &= left - 1) {
+		int to = __builtin_ctzll(left);
+
+		if (to == w->self)
+			gone_here(w, &p->key, p->hash);
+		else if (!mail_key(w, to, LETTER_GONE, &p->key, p->hash))
+			return false;
+		p->gone_watchers &= ~(1ull << to);
+	}
+	return true;
+}
+
+void worker_peer_gone(struct worker *w, struct peer *p)
+{
+	if (tell_watchers(w, p) || p->gone_pending)
+		return;
+	p->gone_pending = true;
+	p->next_pending = w->gone_pending;
+	w->gone_pending = p;
+}
+
+static void retry_gone(struct worker *w)
+{
+	struct peer **at = &w->gone_pending;
+
+	while (*at) {
+		struct peer *p = *at;
+
+		if (!tell_watchers(w, p))
+			return; /* the ring is full: none of the others would get through */
+		*at = p->next_pending;
+		p->gone_pending = false;
+	}
+}
+
+static void watch_gone(struct worker *w, int from, const struct key *k, uint64_t hash)
+{
+	struct peer *p = peer_get(&w->peers, k, hash);
+
+	p->gone_watchers |= 1ull << from;
+	/* It may have gone while the question was on its way. */
+	if (p->nconns == 0)
+		worker_peer_gone(w, p);
+}
+
+/* Asks the owners of keys heard from for the first time to tell when they go. */
+static void ask_owners(struct worker *w)
+{
+	struct source *s;
+
+	while ((s = sightings_untold(&w->sightings))) {
+		/* Copied, as watch_gone may forget the source at once. */
+		struct key k = s->key;
+
+		if (s->owner != w->self &&
+		    !mail_key(w, s->owner, LETTER_WATCH_GONE, &k, s->hash))
+			return;
+		sightings_told(&w->sightings);
+		if (s->owner == w->self)
+			watch_gone(w, w->self, &k, s->hash);
+	}
+}
+
+/* ---- Mail ------------------------------------------------------------------------------------ */
+
+static void take_drops(struct worker *w, const struct drop_report *r, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		flow_drop(&w->flows, r[i].flow, (enum drop_reason)r[i].reason, r[i].packets,
+		    r[i].bytes);
+}
+
+static void read_letter(void *arg, int from, const struct letter *l)
+{
+	struct worker *w = arg;
+	const void *body = l->body;
+	const struct key_letter *k = body;
+	const struct not_here_letter *n = body;
+	struct conn *c;
+
+	switch ((enum letter_kind)l->kind) {
+	case LETTER_ADMIT:
+		conn_admit(w, *(struct admit *const *)body);
+		break;
+	case LETTER_RUN:
+		forward_mailed(w, from, body, l->len);
+		break;
+	case LETTER_WATCH_GONE:
+		watch_gone(w, from, &k->key, k->hash);
+		break;
+	case LETTER_GONE:
+		gone_here(w, &k->key, k->hash);
+		break;
+	case LETTER_NOT_HERE:
+		c = worker_conn(w, n->to);
+		if (c && !c->dead)
+			conn_not_here(c, &n->key, n->packets);
+		break;
+	case LETTER_DROPS:
+		take_drops(w, body, l->len / (uint32_t)sizeof(struct drop_report));
+		break;
+	case LETTER_ASK_FLOWS:
+		snapshot_ask_flows(w);
+		break;
+	case LETTER_ASK_CLIENTS:
+		snapshot_ask_clients(w);
+		break;
+	case LETTER_FLOWS:
+	case LETTER_CLIENTS:
+	case LETTER_CTX:
+	case LETTER_LOG:
+		CHECK(!"a letter for somebody else");
+	}
+}
+
+void relay_letter_free(const struct letter *l)
+{
+	struct admit *a;
+
+	switch ((enum letter_kind)l->kind) {
+	case LETTER_ADMIT:
+		a = *(struct admit *const *)(const void *)l->body;
+		tls_free(a->tls);
+		ws_free(a->ws);
+		close(a->fd);
+		free(a);
+		break;
+	case LETTER_FLOWS:
+	case LETTER_CLIENTS:
+		free(*(void *const *)(const void *)l->body);
+		break;
+	case LETTER_CTX:
+		SSL_CTX_free(*(SSL_CTX *const *)(const void *)l->body);
+		break;
+	case LETTER_RUN:
+	case LETTER_WATCH_GONE:
+	case LETTER_GONE:
+	case LETTER_NOT_HERE:
+	case LETTER_DROPS:
+	case LETTER_ASK_FLOWS:
+	case LETTER_ASK_CLIENTS:
+	case LETTER_LOG:
+		break;
+	}
+}
+
+/* ---- Log ------------------------------------------------------------------------------------- */
+
+bool worker_may_log(struct worker *w, uint32_t *folded)
+{
+	if (w->log_lines++ < LOG_LINES_A_SECOND)
+		return true;
+	(*folded)++;
+	return false;
+}
+
+static void log_folded(struct worker *w)
+{
+	if (w->log_connects || w->log_disconnects)
+		log_info("%u more connects and %u more disconnects in this second",
+		    w->log_connects, w->log_disconnects);
+	w->log_lines = w->log_connects = w->log_disconnects = 0;
+}
+
+static void log_to_main(void *arg, const char *line, size_t len)
+{
+	struct worker *w = arg;
+	void *l = mail_reserve(w->mail, w->self, mail_main(w->mail), LETTER_LOG, (uint32_t)len, false);
+
+	if (!l)
+		return; /* main is behind by a ring of lines */
+	memcpy(l, line, len);
+	mail_commit(w->mail, w->self, mail_main(w->mail));
+}
+
+/* ---- The turn -------------------------------------------------------------------------------- */
+
+static void bell_rang(struct watch *watch, uint32_t events)
+{
+	uint64_t n;
+
+	if (read(watch->fd, &n, sizeof(n)) < 0)
+		return;
+}
+
+static void timer_due(void *arg, struct timer *t)
+{
+	struct worker *w = arg;
+
+	if (t == &w->tick) {
+		/* Each flow is looked at every five minutes or so. */
+		flow_sweep(&w->flows, w->flows.touched / 300 + 16, w->now_ds, worker_flow_set, w);
+		log_folded(w);
+		wheel_set(&w->wheel, &w->tick, w->now_ms + SWEEP_EVERY_MS);
+		return;
+	}
+	conn_tick(container_of(t, struct conn, timer));
+}
+
+static void set_clock(struct worker *w)
+{
+	w->now_ms = clock_ms();
+	w->now_ds = (uint32_t)((w->now_ms - w->start_ms) / 100);
+}
+
+static bool any_paused(const struct worker *w)
+{
+	for (int to = 0; to < w->config->workers; to++)
+		if (w->neighbour[to].paused || w->neighbour[to].stuck)
+			return true;
+	return w->gone_pending || w->sightings.untold != MAP64_NONE;
+}
+
+static int sleep_ms(struct worker *w)
+{
+	int ms = wheel_sleep_ms(&w->wheel, w->now_ms);
+
+	if (w->busy || !mail_may_sleep(w->mail, w->self))
+		return 0;
+	return any_paused(w) ? PAUSED_POLL_MS : ms;
+}
+
+void worker_turn(struct worker *w, bool may_sleep)
+{
+	loop_wait(&w->loop, may_sleep ? sleep_ms(w) : 0);
+	mail_awake(w->mail, w->self);
+	set_clock(w);
+	loop_dispatch(&w->loop);
+	w->busy = mail_drain(w->mail, w->self, MAIL_BUDGET, read_letter, w);
+	stall_retry_paused(w);
+	wheel_run(&w->wheel, w->now_ms, timer_due, w);
+	forward_flush_all(w);
+	ask_owners(w);
+	retry_gone(w);
+	/* The last two may have written control frames. */
+	forward_flush_all(w);
+	w->busy |= snapshot_step(w);
+	send_drop_reports(w);
+	mail_publish(w->mail, w->self);
+	mail_release(w->mail, w->self);
+	reap(w);
+}
+
+void worker_close_all(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->nconns; i++)
+		if (w->conn[i].conn)
+			conn_close(w->conn[i].conn, CLOSE_SHUTDOWN);
+	reap(w);
+}
+
+void *worker_run(void *worker)
+{
+	struct worker *w = worker;
+
+	log_set_sink(log_to_main, w);
+	while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
+		worker_turn(w, true);
+	worker_close_all(w);
+	log_folded(w);
+	mail_publish(w->mail, w->self);
+	log_set_sink(NULL, NULL);
+	return NULL;
+}
+
+void worker_stop(struct worker *w)
+{
+	atomic_store(&w->stop, true);
+	mail_ring_bell(w->mail, w->self);
+}
+
+/* ---- Beginning and end ----------------------------------------------------------------------- */
+
+/* What reading the cycle counter itself costs. */
+static uint64_t counter_overhead(void)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < 1000; i++) {
+		uint64_t t = clock_cycles();
+
+		best = MIN(best, clock_cycles() - t);
+	}
+	return best;
+}
+
+static uint8_t *map_bytes(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
+struct worker *worker_new(
+    int self, const struct relay_config *config, struct mail *mail, uint64_t start_ms)
+{
+	struct worker *w;
+	void *p;
+
+	CHECK(posix_memalign(&p, 64, sizeof(*w)) == 0);
+	w = memset(p, 0, sizeof(*w));
+	w->self = self;
+	w->config = config;
+	w->mail = mail;
+	w->start_ms = start_ms;
+	w->free_conn = MAP64_NONE;
+	w->price_overhead = counter_overhead();
+	set_clock(w);
+	loop_init(&w->loop);
+	w->bell = (struct watch){.ready = bell_rang, .fd = mail_bell_fd(mail, self)};
+	CHECK(loop_add(&w->loop, &w->bell, EPOLLIN) == 0);
+	wheel_init(&w->wheel, w->now_ms);
+	wheel_set(&w->wheel, &w->tick, w->now_ms + SWEEP_EVERY_MS);
+	pool_init(&w->pool, config->queue_memory);
+	peer_table_init(&w->peers);
+	sightings_init(&w->sightings);
+	flow_table_init(&w->flows, config->flow_limit, &w->counters);
+	w->neighbour = must_calloc((size_t)config->workers, sizeof(*w->neighbour));
+	w->arena = map_bytes(ARENA_BYTES);
+	w->cipher = map_bytes(READ_MAX);
+	w->plain = map_bytes(SLAB_BYTES);
+	w->record = map_bytes(TLS_RECORD_MAX);
+	w->batch = map_bytes(BATCH_ROOM);
+	w->framed = map_bytes(BATCH_ROOM);
+	w->slice = must_calloc(SLICES_MAX, sizeof(*w->slice));
+	return w;
+}
+
+void worker_free(struct worker *w)
+{
+	free(w->flow_part);
+	free(w->client_part);
+	munmap(w->arena, ARENA_BYTES);
+	munmap(w->cipher, READ_MAX);
+	munmap(w->plain, SLAB_BYTES);
+	munmap(w->record, TLS_RECORD_MAX);
+	munmap(w->batch, BATCH_ROOM);
+	munmap(w->framed, BATCH_ROOM);
+	free(w->slice);
+	free(w->neighbour);
+	free(w->conn);
+	flow_table_fini(&w->flows);
+	sightings_fini(&w->sightings);
+	peer_table_fini(&w->peers);
+	pool_fini(&w->pool);
+	loop_fini(&w->loop);
+	free(w);
+}

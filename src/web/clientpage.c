@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "web/clientpage.h"
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/addr.h"
+#include "web/clientview.h"
+#include "web/query.h"
+#include "web/stream.h"
+#include "web/table.h"
+
+/* Texts of any length stand at the end. */
+#define HEAD_FORMAT \
+	"%-10s %-10s %-22s %-12s %-4s %10s %12s %10s %12s %8s %6s %6s %12s %12s %-16s %s\n"
+#define BODY_FORMAT                                                                         \
+	"%-10s %-10s %-22s %-12s %-4s %10" PRIu64 " %12" PRIu64 " %10" PRIu64 " %12" PRIu64 \
+	" %8" PRIu32 " %6" PRIu32 " %6" PRIu64 " %12" PRIu64 " %12" PRIu64 " %-16s %s\n"
+
+/* Id of the bit in client_row, name. */
+#define CLIENT_FLAGS(X)          \
+	X(active, "active")      \
+	X(mesh_peer, "mesh")     \
+	X(prober, "prober")      \
+	X(not_ideal, "notideal") \
+	X(tls, "tls")            \
+	X(websocket, "ws")
+#define FLAGS_LEN 64
+
+struct client_query {
+	bool json;
+	int sort;       /* enum client_sort */
+	uint32_t limit; /* rows, 0 for all */
+	struct key_select key;
+};
+
+struct client_stream {
+	struct stream stream; /* first */
+	struct client_query query;
+	uint32_t at;   /* place in the order */
+	uint32_t rows; /* written */
+};
+
+static const char *const sort_name[CLIENT_SORT_COUNT] = {
+#define X(id, name) [id] = name,
+    CLIENT_SORTS(X)
+#undef X
+};
+
+static struct client_stream *client_stream_of(struct stream *s)
+{
+	return container_of(s, struct client_stream, stream);
+}
+
+static struct client_view *view_of(struct stream *s)
+{
+	CHECK(s->reader.shot && s->reader.shot->view);
+	return s->reader.shot->view;
+}
+
+/* The next row that is meant; NULL after the last or at the limit. */
+static const struct client_row *next_row(struct stream *s)
+{
+	struct client_stream *c = client_stream_of(s);
+	struct client_view *v = view_of(s);
+	const uint32_t *order = client_view_order(v, (enum client_sort)c->query.sort);
+
+	if (c->query.limit && c->rows == c->query.limit)
+		return NULL;
+	while (c->at < v->n) {
+		const struct client_row *row = v->row[order[c->at++]];
+
+		if (key_selected(&c->query.key, &row->key)) {
+			c->rows++;
+			return row;
+		}
+	}
+	return NULL;
+}
+
+static void row_addr(const struct client_row *row, char out[ADDR_TEXT_LEN])
+{
+	struct sockaddr_in6 sa = {
+	    .sin6_family = AF_INET6,
+	    .sin6_port = htons(row->port),
+	    .sin6_addr = row->addr,
+	};
+
+	/* All zeros: a Unix socket, or a remembered node. */
+	if (IN6_IS_ADDR_UNSPECIFIED(&row->addr))
+		out[0] = '\0';
+	else
+		addr_format((const struct sockaddr *)&sa, out);
+}
+
+static void row_flags(const struct client_row *row, char out[FLAGS_LEN])
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+#define X(bit, name)  \
+	if (row->bit) \
+		n += (size_t)snprintf(out + n, FLAGS_LEN - n, "%s%s", n ? "," : "", name);
+	CLIENT_FLAGS(X)
+#undef X
+	CHECK(n < FLAGS_LEN);
+	if (n == 0)
+		memcpy(out, "-", 2);
+}
+
+static void row_app(const struct client_row *row, char out[APP_NAME_MAX + 1])
+{
+	_Static_assert(sizeof(row->app_name) == APP_NAME_MAX + 1, "as login has it");
+	memcpy(out, row->app_name, APP_NAME_MAX);
+	out[APP_NAME_MAX] = '\0';
+	table_printable(out);
+}
+
+static void text_begin(struct stream *s, struct http_out *o)
+{
+	struct client_view *v = view_of(s);
+
+	table_put_now(o, s->reader.shot);
+	http_putf(o, "number connections: %" PRIu32 "\nnodes that have gone: %" PRIu32 "\n",
+	    v->connections, v->n - v->connections);
+	http_putf(o, HEAD_FORMAT, "conn#", "key", "address", "since", "home", "rx packets",
+	    "rx bytes", "tx packets", "tx bytes", "queue", "flows", "logins", "node rx", "node tx",
+	    "flags", "app");
+}
+
+static bool text_row(struct stream *s, struct http_out *o)
+{
+	const struct client_row *row = next_row(s);
+	char conn[24] = "-", key[KEY_SHORT_LEN], addr[ADDR_TEXT_LEN], since[32] = "-";
+	char flags[FLAGS_LEN], app[APP_NAME_MAX + 1];
+
+	if (!row)
+		return false;
+	if (row->number) {
+		snprintf(conn, sizeof(conn), "%" PRIu64, row->number);
+		snprintf(since, sizeof(since), "%" PRIu64 " secs",
+		    table_seconds_ago(s->reader.shot, row->since_ms));
+	}
+	key_short(&row->key, key);
+	row_addr(row, addr);
+	row_flags(row, flags);
+	row_app(row, app);
+	http_putf(o, BODY_FORMAT, conn, key, addr, since, row->home ? "home" : "-", row->rx_packets,
+	    row->rx_bytes, row->tx_packets, row->tx_bytes, row->queue_bytes, row->flows,
+	    row->node_logins, row->node_rx_bytes, row->node_tx_bytes, flags, app);
+	return true;
+}
+
+static void text_end(struct stream *s, struct http_out *o)
+{
+}
+
+static json_int_t number(uint64_t n)
+{
+	return (json_int_t)n;
+}
+
+static void json_begin(struct stream *s, struct http_out *o)
+{
+	char now[CLOCK_RFC3339_LEN];
+
+	clock_rfc3339(s->reader.shot->wall_ms, now);
+	http_putf(o, "{\"time\":\"%s\",\"clients\":[", now);
+}
+
+static json_t *node_json(const struct client_row *row)
+{
+	return json_pack("{sI sI sI sI sI}", "logins", number(row->node_logins), "rx_packets",
+	    number(row->node_rx_packets), "rx_bytes", number(row->node_rx_bytes), "tx_packets",
+	    number(row->node_tx_packets), "tx_bytes", number(row->node_tx_bytes));
+}
+
+/* A node that has gone has "conn" 0, and "since" and "addr" empty. */
+static bool json_row(struct stream *s, struct http_out *o)
+{
+	bool first = client_stream_of(s)->rows == 0;
+	const struct client_row *row = next_row(s);
+	char key[KEY_TEXT_LEN], addr[ADDR_TEXT_LEN], since[CLOCK_RFC3339_LEN] = "";
+	char app[APP_NAME_MAX + 1];
+	json_t *object;
+
+	if (!row)
+		return false;
+	key_text(&row->key, key);
+	row_addr(row, addr);
+	row_app(row, app);
+	if (row->number)
+		table_time(s->reader.shot, row->since_ms, since);
+	object = json_pack("{ss sI sb ss ss sb ss sI sI sI sI sI sI so}", "key", key, "conn",
+	    number(row->number), "connected", row->number != 0, "addr", addr, "since", since,
+	    "home", (int)row->home, "app", app, "rx_packets", number(row->rx_packets), "rx_bytes",
+	    number(row->rx_bytes), "tx_packets", number(row->tx_packets), "tx_bytes",
+	    number(row->tx_bytes), "queue_bytes", number(row->queue_bytes), "flows",
+	    number(row->flows), "node", node_json(row));
+	CHECK(object);
+#define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
+	CLIENT_FLAGS(X)
+#undef X
+	http_putf(o, first ? "\n" : ",\n");
+	table_put_json(o, object);
+	return true;
+}
+
+static void json_end(struct stream *s, struct http_out *o)
+{
+	struct client_view *v = view_of(s);
+
+	http_putf(o,
+	    "],\n\"totals\":{\"rows\":%" PRIu32 ",\"connections\":%" PRIu32 ",\"gone\":%" PRIu32
+	    "}}\n",
+	    v->n, v->connections, v->n - v->connections);
+}
+
+static const struct stream_ops text_ops = {PAGE_TEXT, text_begin, text_row, text_end};
+static const struct stream_ops json_ops = {PAGE_JSON, json_begin, json_row, json_end};
+
+void client_page(const struct page *p, struct http_span query, struct gather *g,
+    void (*ready)(struct reply *), uint64_t now_ms)
+{
+	struct client_query q = {.limit = QUERY_LIMIT_DEFAULT, .sort = CLIENT_BY_BYTES};
+	char err[QUERY_ERR_LEN];
+	struct client_stream *c;
+
+	if (!query_format(query, &q.json, err) || !query_limit(query, &q.limit, err) ||
+	    !query_sort(query, sort_name, CLIENT_SORT_COUNT, &q.sort, err) ||
+	    !query_key(query, "key", &q.key, err)) {
+		page_line(p, 400, err);
+		return;
+	}
+	c = must_calloc(1, sizeof(*c));
+	c->query = q;
+	c->stream.ops = q.json ? &json_ops : &text_ops;
+	stream_start(&c->stream, p, g, ready, now_ms);
+}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Starts the servers that are compared, and runs `sluice bench` against them.
+
+Loopback only; each server is fresh, in a process group of its own, and ended by its pid.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+SLUICE = os.path.join(ROOT, "build", "sluice")
+DERPER_SH = os.path.join(ROOT, "tests", "interop", "derper.sh")
+SKIPPED = 77
+
+
+class Failed(Exception):
+    """A server that doesn't start, or a run that failed; the text says which and why."""
+
+
+def go_version():
+    """The version of Go as a tuple, None when there is none."""
+    try:
+        env = dict(os.environ, GOTOOLCHAIN="local")
+        out = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, env=env)
+    except OSError:
+        return None
+    m = re.match(r"go(\d+)\.(\d+)", out.stdout)
+    return (int(m[1]), int(m[2])) if m else None
+
+
+def build_derper():
+    """The path of derper at the version of the interop tests; ends the program without Go."""
+    have = go_version()
+    if not have or have < (1, 26):
+        found = "found " + ".".join(map(str, have)) if have else "found none"
+        print(f"BENCH SKIPPED: derper needs Go >= 1.26 to be built ({found})", flush=True)
+        sys.exit(SKIPPED)
+    env = dict(os.environ, GOTOOLCHAIN="local")
+    out = subprocess.run([DERPER_SH], stdout=subprocess.PIPE, text=True, env=env)
+    if out.returncode != 0:
+        raise Failed(f"{DERPER_SH} failed")
+    return out.stdout.split()[-1]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A running server; `with Server(...) as s` ends it whatever happens."""
+
+    def __init__(self, binary, tls, extra=()):
+        self.dir = tempfile.mkdtemp(prefix="sluice-bench-")
+        self.port = free_port()
+        self.log = os.path.join(self.dir, "log")
+        self.address = f"127.0.0.1:{self.port}"
+        args = [binary, "-a", self.address, "-hostname", "127.0.0.1", "-http-port", "-1",
+                "-stun=false", "-c", os.path.join(self.dir, "key.json")]
+        if tls:
+            args += ["-certmode", "manual", "-certdir", self.dir]
+        args += extra
+        self.args = args
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self._wait()
+        except Failed:
+            self.stop()
+            raise
+
+    def _wait(self):
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise Failed(f"{' '.join(self.args)} ended at once:\n{self.tail()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise Failed(f"{' '.join(self.args)} does not listen:\n{self.tail()}")
+
+    def tail(self):
+        with open(self.log, errors="replace") as f:
+            return "".join(f.readlines()[-5:]).rstrip()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def bench(program, server, tls, args, limit_s=300):
+    """Runs a load against a server and returns what it reports."""
+    command = [program, "bench", *args, "-server", server.address, f"-tls={str(tls).lower()}",
+               "-pid", str(server.process.pid), "-json"]
+    try:
+        out = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                             timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command)}: did not end within {limit_s} s") from None
+    except OSError as e:
+        raise Failed(f"{program}: {e.strerror}") from None
+    if out.returncode != 0:
+        raise Failed(f"{' '.join(command)}:\n{out.stderr.rstrip()}\n"
+                     f"the server's last lines:\n{server.tail()}")
+    return json.loads(out.stdout)

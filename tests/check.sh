@@ -1,0 +1,163 @@
+#!/bin/bash
+# Runs the tests on one build or several and counts them.
+#
+#   check.sh [plain|asan|tsan|tsan-subset]...      default: plain asan tsan-subset
+#
+# The last line is `N passed, N failed, N skipped`; it is also left in build/check-summary. What was
+# counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
+# and the layers. A failing part shows its log. Exit status: 0 when nothing failed.
+#
+# CI=1: interop tests that can't run are a failure, not skipped.
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- plain asan tsan-subset
+meson=$(compgen -G /usr/bin/meson || echo meson)
+python=/usr/bin/python3 # pytest is Debian's, whatever Python comes first in PATH
+passed=0 failed=0 skipped=0
+
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=0:exitcode=66
+export PYTHONDONTWRITEBYTECODE=1
+
+# add PART STATUS LOG "N passed, N failed, N skipped": counts a part, shows its log when it failed.
+add() {
+	local part=$1 status=$2 log=$3 p f s _
+	read -r p _ f _ s _ <<<"$4"
+	# A part that fails without a failing test, or in which nothing ran, has failed as a whole.
+	if [ "$f" -eq 0 ] && { [ "$status" -ne 0 ] || [ $((p + s)) -eq 0 ]; }; then
+		f=1
+	fi
+	if [ "$f" -gt 0 ]; then
+		echo "---- $part: log ($log)"
+		cat "$log"
+		echo "---- $part: end of log"
+	fi
+	printf '%-18s %d passed, %d failed, %d skipped\n' "$part:" "$p" "$f" "$s"
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# run PART COUNTER COMMAND...: COUNTER is given the log and prints the three numbers.
+run() {
+	local part=$1 counter=$2 status=0
+	local log=$dir/check-logs/${part//[: ]/-}.log
+	shift 2
+	mkdir -p "$dir/check-logs"
+	"$@" >"$log" 2>&1 </dev/null || status=$?
+	add "$part" $status "$log" "$($counter "$log" $status)"
+}
+
+one() {
+	if [ "$2" -eq 0 ]; then echo "1 passed, 0 failed, 0 skipped"; else echo "0 passed, 1 failed, 0 skipped"; fi
+}
+
+# Cases inside meson's tests: cmocka says how many there were, any other program counts as one.
+count_unit() {
+	"$python" tests/count.py meson "$dir/meson-logs/testlog.json"
+}
+
+count_scenario() {
+	"$python" tests/count.py junit "$dir/check-logs/scenario.xml"
+}
+
+count_interop() {
+	local line
+	if [ "$2" -eq 77 ]; then
+		echo "0 passed, $([ -n "${CI:-}" ] && echo "1 failed, 0" || echo "0 failed, 1") skipped"
+	elif line=$(grep '^interop: [0-9]* passed, [0-9]* failed, [0-9]* skipped$' "$1" | tail -n 1) &&
+		[ -n "$line" ]; then
+		echo "${line#interop: }"
+	else
+		echo "0 passed, 1 failed, 0 skipped"
+	fi
+}
+
+# The interop tests; without Go they are skipped, loudly.
+interop() {
+	local log=$dir/check-logs/$1-interop.log status=0
+	tests/interop/run.sh "$dir/sluice" >"$log" 2>&1 </dev/null || status=$?
+	if [ $status -eq 77 ]; then
+		echo "**** $(grep -m 1 SKIPPED "$log" || echo 'INTEROP SKIPPED')" >&2
+		[ -n "${CI:-}" ] || status=0
+		add "$1: interop" $status "$log" "$(count_interop "$log" 77)"
+	else
+		add "$1: interop" $status "$log" "$(count_interop "$log" $status)"
+	fi
+}
+
+# tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir.
+tests() {
+	local name=$1
+	shift
+	rm -f "$dir/meson-logs/testlog.json" "$dir/check-logs/scenario.xml"
+	run "$name: unit" count_unit "$meson" test -C "$dir" --no-rebuild \
+		--timeout-multiplier "${SLUICE_TIME_SCALE:-1}"
+	run "$name: scenario" count_scenario env SLUICE_BIN="$PWD/$dir/sluice" "$python" -m pytest -q \
+		-rfE --junitxml="$dir/check-logs/scenario.xml" "$@" tests/scenario
+}
+
+# build NAME DIRECTORY [MESON_ARGS...]
+build() {
+	local name=$1 log
+	dir=$2
+	shift 2
+	mkdir -p "$dir/check-logs"
+	log=$dir/check-logs/$name-build.log
+	if ! { [ -f "$dir/build.ninja" ] || "$meson" setup "$dir" -Dwerror=true "$@"; } >"$log" 2>&1 ||
+		! ninja -C "$dir" >>"$log" 2>&1; then
+		add "$name: build" 1 "$log" "0 passed, 0 failed, 0 skipped"
+		return 1
+	fi
+}
+
+check_plain() {
+	build plain build || return
+	tests plain
+	interop plain
+}
+
+check_asan() {
+	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-3}
+	build asan build-asan -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fno-sanitize-recover=all || return
+	tests asan
+	interop asan
+}
+
+# Fences are the one thing that gcc's TSan can't see; it says so at each, and would stop the build.
+build_tsan() {
+	build tsan build-tsan -Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan
+}
+
+check_tsan-subset() {
+	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-5}
+	build_tsan || return
+	tests tsan -m subset
+}
+
+check_tsan() {
+	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-5}
+	build_tsan || return
+	tests tsan
+	interop tsan
+}
+
+for what in "$@"; do
+	if ! declare -F "check_$what" >/dev/null; then
+		echo "check: there is no build \"$what\": plain, asan, tsan or tsan-subset" >&2
+		exit 2
+	fi
+done
+
+dir=build
+run layers one tests/check-layers
+for what in "$@"; do
+	"check_$what"
+done
+
+summary="$passed passed, $failed failed, $skipped skipped"
+mkdir -p build
+echo "$summary" >build/check-summary
+echo "$summary"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * relay_bed.h: workers without threads, for tests that go turn by turn.
+ *
+ * Clients are the far ends of socket pairs, logged in by a letter as the gate writes it. No TLS, no
+ * time that passes by itself: what happens is decided by the test alone.
+ */
+#ifndef SLUICE_TESTS_RELAY_BED_H
+#define SLUICE_TESTS_RELAY_BED_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "relay/worker.h"
+
+#define BED_WORKERS 2
+
+struct bed {
+	struct relay_config config;
+	struct mail *mail;
+	struct worker *worker[BED_WORKERS];
+	uint64_t logins;
+};
+
+struct bed_client {
+	struct key key;
+	int fd;
+	int owner;
+};
+
+static inline void bed_init(struct bed *b, uint32_t flow_limit)
+{
+	log_set_level(LOG_ERROR);
+	key_hash_init();
+	*b = (struct bed){.config = {
+			      .workers = BED_WORKERS,
+			      .flow_limit = flow_limit,
+			      .write_timeout_ms = 2000,
+			      .queue_memory = 64u << 20,
+			  }};
+	b->mail = mail_new(BED_WORKERS);
+	for (int i = 0; i < BED_WORKERS; i++)
+		b->worker[i] = worker_new(i, &b->config, b->mail, clock_ms());
+}
+
+/* Both workers, often enough for any letter to be answered. */
+static inline void bed_turns(struct bed *b, int n)
+{
+	for (int i = 0; i < n; i++)
+		for (int w = 0; w < BED_WORKERS; w++)
+			worker_turn(b->worker[w], false);
+}
+
+/* A key whose owner is that worker. */
+static inline struct key bed_key(int owner)
+{
+	struct key k;
+
+	do {
+		for (int i = 0; i < KEY_LEN; i++)
+			k.b[i] = (uint8_t)(rand() >> 7);
+	} while (key_owner(key_hash(&k), BED_WORKERS) != owner);
+	return k;
+}
+
+static inline struct bed_client bed_login(struct bed *b, struct key key, const void *early,
+    uint32_t early_len)
+{
+	int owner = key_owner(key_hash(&key), BED_WORKERS);
+	struct bed_client c = {.key = key, .owner = owner};
+	struct admit *a = calloc(1, sizeof(*a) + early_len);
+	struct admit **letter;
+	int fd[2];
+
+	CHECK(a && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) == 0);
+	c.fd = fd[1];
+	a->fd = fd[0];
+	a->info.key = key;
+	a->number = ++b->logins;
+	frame_put_header(a->server_info, FRAME_SERVER_INFO, 3);
+	memcpy(a->server_info + FRAME_HEADER_LEN, "hi!", 3);
+	a->server_info_len = FRAME_HEADER_LEN + 3;
+	a->early_len = early_len;
+	if (early_len)
+		memcpy(a->early, early, early_len);
+	letter = mail_reserve(b->mail, mail_gate(b->mail), owner, LETTER_ADMIT, sizeof(a), true);
+	CHECK(letter);
+	*letter = a;
+	mail_commit(b->mail, mail_gate(b->mail), owner);
+	mail_publish(b->mail, mail_gate(b->mail));
+	bed_turns(b, 1);
+	return c;
+}
+
+static inline void bed_drop_letter(void *arg, int from, const struct letter *l)
+{
+	relay_letter_free(l);
+}
+
+static inline void bed_fini(struct bed *b)
+{
+	for (int i = 0; i < BED_WORKERS; i++)
+		worker_close_all(b->worker[i]);
+	for (int t = 0; t <= mail_main(b->mail); t++)
+		while (mail_drain(b->mail, t, 1000, bed_drop_letter, NULL))
+			;
+	for (int i = 0; i < BED_WORKERS; i++)
+		worker_free(b->worker[i]);
+	mail_free(b->mail);
+}
+
+/* What both workers have counted. */
+static inline struct counters bed_counters(const struct bed *b)
+{
+	struct counters sum = {0};
+
+	for (int i = 0; i < BED_WORKERS; i++)
+		counters_add(&sum, &b->worker[i]->counters);
+	return sum;
+}
+
+/* A whole SendPacket frame into out; returns its length. */
+static inline size_t bed_packet(uint8_t *out, const struct key *dst, const void *p, uint32_t len)
+{
+	frame_put_header(out, FRAME_SEND_PACKET, KEY_LEN + len);
+	memcpy(out + FRAME_HEADER_LEN, dst->b, KEY_LEN);
+	if (len)
+		memcpy(out + FRAME_PACKET_HEAD, p, len);
+	return FRAME_PACKET_HEAD + len;
+}
+
+#endif

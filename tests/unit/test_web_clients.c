@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* /debug/clients: connections, remembered nodes, and names that peers made up. */
+#include "test_web.h"
+
+#include <arpa/inet.h>
+#include <jansson.h>
+#include <netinet/in.h>
+
+#define CLIENTS "/debug/clients"
+
+static struct client_part *part_new(int worker, uint32_t cap)
+{
+	struct client_part *p = calloc(1, sizeof(*p) + cap * sizeof(p->row[0]));
+
+	assert_non_null(p);
+	p->worker = worker;
+	p->cap = cap;
+	return p;
+}
+
+static struct client_row *add_row(struct client_part *p, uint8_t key, uint64_t number)
+{
+	struct client_row *r = &p->row[p->n++];
+
+	memset(r->key.b, key, KEY_LEN);
+	r->number = number;
+	r->node_logins = 2;
+	r->node_rx_bytes = 1000u * key;
+	if (number) {
+		assert_int_equal(inet_pton(AF_INET6, "::ffff:192.0.2.1", &r->addr), 1);
+		r->port = 4567;
+		r->since_ms = fake_now - 61500;
+		r->rx_packets = 3;
+		r->rx_bytes = 100u * key;
+		r->tx_packets = 4;
+		r->tx_bytes = 50;
+		r->queue_bytes = 77;
+		r->flows = 5;
+		r->active = r->home = r->tls = true;
+	}
+	return r;
+}
+
+static struct fetch *clients_page_of(const char *target)
+{
+	struct fetch *f = fetch_from("127.0.0.1", LISTEN_PUBLIC, target);
+
+	if (f->reply.waiting) {
+		struct client_part *p = part_new(0, 3);
+		struct client_row *r;
+
+		r = add_row(p, 1, 7);
+		memcpy(r->app_name, "<b>\"\\\x80\n&", 9);
+		r->websocket = r->not_ideal = true;
+		r->home = false;
+		add_row(p, 9, 0);
+		site_ops(site).clients(site, p);
+		p = part_new(1, 3);
+		r = add_row(p, 2, 8);
+		memset(r->app_name, 'x', sizeof(r->app_name)); /* not even terminated */
+		site_ops(site).clients(site, p);
+		pump_ready();
+	}
+	fetch_split(f);
+	return f;
+}
+
+static json_t *json_of(const struct fetch *f)
+{
+	json_t *j = json_loadb(f->body, f->body_len, JSON_REJECT_DUPLICATES, NULL);
+
+	if (!j)
+		fail_msg("no JSON: %s", f->body);
+	return j;
+}
+
+static void test_json(void **state)
+{
+	struct fetch *f = clients_page_of(CLIENTS "?format=json");
+	json_t *page = json_of(f), *rows = json_object_get(page, "clients"), *r;
+
+	assert_int_equal(asked[LETTER_ASK_CLIENTS], 1);
+	assert_int_equal(json_array_size(rows), 3);
+	r = json_array_get(rows, 0);
+	assert_int_equal(json_integer_value(json_object_get(r, "conn")), 8);
+	assert_string_equal(
+	    json_string_value(json_object_get(r, "app")), "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+	assert_string_equal(json_string_value(json_object_get(r, "addr")), "192.0.2.1:4567");
+	assert_true(json_is_true(json_object_get(r, "home")));
+	assert_true(json_is_false(json_object_get(r, "websocket")));
+	r = json_array_get(rows, 1);
+	assert_string_equal(json_string_value(json_object_get(r, "app")), "<b>\"\\??&");
+	assert_true(json_is_true(json_object_get(r, "not_ideal")));
+	assert_int_equal(json_integer_value(json_object_get(r, "queue_bytes")), 77);
+	r = json_object_get(r, "node");
+	assert_int_equal(json_integer_value(json_object_get(r, "rx_bytes")), 1000);
+	r = json_array_get(rows, 2);
+	assert_true(json_is_false(json_object_get(r, "connected")));
+	assert_string_equal(json_string_value(json_object_get(r, "addr")), "");
+	assert_string_equal(json_string_value(json_object_get(r, "since")), "");
+	r = json_object_get(page, "totals");
+	assert_int_equal(json_integer_value(json_object_get(r, "connections")), 2);
+	assert_int_equal(json_integer_value(json_object_get(r, "gone")), 1);
+	json_decref(page);
+	fetch_free(f);
+}
+
+static void test_text(void **state)
+{
+	struct fetch *f = clients_page_of(CLIENTS);
+	const char *end;
+
+	assert_non_null(strstr(f->body, "\nnumber connections: 2\nnodes that have gone: 1\n"));
+	assert_non_null(strstr(f->body, "192.0.2.1:4567         61 secs "));
+	assert_non_null(strstr(f->body, " active,notideal,tls,ws <b>\"\\??&\n"));
+	assert_non_null(strstr(f->body, "\n-          [CQkJC] "));
+	end = strrchr(f->body, '\n');
+	assert_ptr_equal(end, f->body + f->body_len - 1);
+	fetch_free(f);
+}
+
+static void assert_rows(const char *query, const char *expected)
+{
+	char target[256], got[256] = "";
+	struct fetch *f;
+	json_t *page, *row;
+	size_t i, n = 0;
+
+	snprintf(target, sizeof(target), CLIENTS "?format=json&%s", query);
+	f = clients_page_of(target);
+	page = json_of(f);
+	json_array_foreach(json_object_get(page, "clients"), i, row) n += (size_t)snprintf(
+	    got + n, sizeof(got) - n, "%d ", (int)json_integer_value(json_object_get(row, "conn")));
+	assert_string_equal(got, expected);
+	json_decref(page);
+	fetch_free(f);
+}
+
+static void test_query(void **state)
+{
+	struct fetch *f;
+
+	assert_rows("sort=bytes", "8 7 0 ");
+	assert_rows("sort=since&limit=1", "8 ");
+	assert_rows("sort=queue", "8 7 0 ");
+	assert_rows("sort=flows&limit=0", "8 7 0 ");
+	assert_rows("key=[AQEBA]", "7 ");
+	assert_int_equal(asked[LETTER_ASK_CLIENTS], 1);
+	f = clients_page_of(CLIENTS "?sort=bytes_per_s");
+	assert_int_equal(f->status, 400);
+	assert_string_equal(f->body, "sort: expected one of bytes packets since queue flows\n");
+	fetch_free(f);
+	f = clients_page_of(CLIENTS "?key=me");
+	assert_int_equal(f->status, 400);
+	fetch_free(f);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_json),
+	    T(test_text),
+	    T(test_query),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
