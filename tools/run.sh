@@ -20,8 +20,8 @@ name=sha256-raw:$(cert_sum)
 cat <<END
 
 The relay runs. Open
-  https://$url/debug/             its pages (accept the self-signed certificate)
-  https://$url/debug/flows        every flow that it carries
+  https://$url/debug/        its pages (accept the self-signed certificate)
+  https://$url/debug/flows   every flow that it carries
 
 A client comes here when its tailnet's DERP map has the region. In Tailscale's policy file:
 

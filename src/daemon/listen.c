@@ -108,12 +108,13 @@ static int open_debug(const struct options *o, struct listen_plan *plan, char *e
 
 	if (!*o->debug_listen)
 		return 0;
-	plan->debug_is_unix = path != NULL;
 	if (path)
 		plan->debug_fd = open_unix(path, err, errlen);
 	else if (addr_parse_listen(o->debug_listen, &list, err, errlen) == 0)
 		plan->debug_fd =
 		    open_list(&list, "debug-listen", o->debug_listen, NULL, err, errlen);
+	/* Only what we made ourselves is removed at the end. */
+	plan->debug_is_unix = path && plan->debug_fd >= 0;
 	return plan->debug_fd < 0 ? -1 : 0;
 }
 
@@ -130,11 +131,22 @@ static int open_http(const struct options *o, struct listen_plan *plan, char *er
 	return plan->http_fd < 0 ? -1 : 0;
 }
 
+void listen_close(struct listen_plan *plan)
+{
+	int *fd[] = {&plan->public_fd, &plan->http_fd, &plan->debug_fd};
+
+	for (size_t i = 0; i < sizeof(fd) / sizeof(fd[0]); i++) {
+		if (*fd[i] >= 0)
+			close(*fd[i]);
+		*fd[i] = -1;
+	}
+}
+
 int listen_open(const struct options *o, struct listen_plan *plan, char *err, size_t errlen)
 {
 	struct addr_list list;
 
-	*plan = (struct listen_plan){.public_fd = -1, .http_fd = -1, .debug_fd = -1};
+	*plan = (struct listen_plan)LISTEN_PLAN_NONE;
 	if (addr_parse_listen(o->listen, &list, err, errlen) < 0)
 		return -1;
 	plan->public_fd = open_list(&list, "a", o->listen, &plan->public, err, errlen);
@@ -144,8 +156,6 @@ int listen_open(const struct options *o, struct listen_plan *plan, char *err, si
 	addr_set_port(&plan->stun, (uint16_t)o->stun_port);
 	if (open_http(o, plan, err, errlen) == 0 && open_debug(o, plan, err, errlen) == 0)
 		return 0;
-	close(plan->public_fd);
-	if (plan->http_fd >= 0)
-		close(plan->http_fd);
+	listen_close(plan);
 	return -1;
 }

@@ -15,8 +15,11 @@ struct listen_plan {
 	struct addr stun; /* same IP, -stun-port */
 };
 
+#define LISTEN_PLAN_NONE {.public_fd = -1, .http_fd = -1, .debug_fd = -1}
+
 /* Opens all of them, or none: -1 with a line for the operator in err. The caller closes them. */
 int listen_open(const struct options *o, struct listen_plan *plan, char *err, size_t errlen)
     must_use;
+void listen_close(struct listen_plan *plan);
 
 #endif

@@ -234,7 +234,7 @@ bool option_set(struct options *o, const struct option_row *r, const char *where
 		break;
 	case OPTION_LEVEL:
 		if (!log_level_parse(v, field))
-			wrong = "it must be error, warn, info or debug";
+			wrong = "it must be one of error, warn, info, debug";
 		break;
 	}
 	if (wrong)

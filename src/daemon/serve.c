@@ -48,11 +48,11 @@ struct relay {
 	struct stun_server *stun;
 	const struct counters **counters;
 	const uint64_t **queue_delays;
+	bool key_created;
 	char debug_key[DEBUG_KEY_MAX + 1];
-	uint16_t port; /* of -a */
 	pthread_t *threads;
 	int nthreads;
-	const char *unix_path; /* of the debug listener, to be removed at the end */
+	struct listen_plan plan; /* sockets; the gate's once it exists */
 	uint64_t renew_wall_ms, expiry_check_ms;
 };
 
@@ -138,17 +138,11 @@ static void raise_file_limit(void)
 static int load_key(struct relay *r, char *err)
 {
 	const struct options *o = r->options;
-	char text[KEY_TEXT_LEN];
-	bool created = false;
 
-	if (!*o->key_file)
-		login_keys_new(&r->keys);
-	else if (keyfile_load_or_create(o->key_file, &r->keys, &created, err, ERR_LEN) < 0)
-		return -1;
-	key_text(&r->keys.public, text);
-	if (created)
-		log_info("made a new server key in %s", o->key_file);
-	log_info("server key %s", text);
+	if (*o->key_file)
+		return keyfile_load_or_create(
+		    o->key_file, &r->keys, &r->key_created, err, ERR_LEN);
+	login_keys_new(&r->keys);
 	return 0;
 }
 
@@ -192,31 +186,26 @@ static int make_gate(struct relay *r, char *err)
 		if (!ctx)
 			return -1;
 		r->renew_wall_ms = certs_renew_at(ctx);
-		certs_announce(ctx, o);
-		certs_warn_expiry(ctx);
 	}
 	r->gate = gate_new(&r->gate_config, r->mail, ctx);
 	r->counters[r->relay_config.workers] = &r->gate->counters;
+	gate_listen(r->gate, r->plan.public_fd, LISTEN_PUBLIC, o->tls, true);
+	if (r->plan.http_fd >= 0)
+		gate_listen(r->gate, r->plan.http_fd, LISTEN_HTTP, false, true);
+	if (r->plan.debug_fd >= 0)
+		gate_listen(r->gate, r->plan.debug_fd, LISTEN_DEBUG, false, !r->plan.debug_is_unix);
 	return 0;
 }
 
-static int open_listeners(struct relay *r, char *err)
+static int open_sockets(struct relay *r, char *err)
 {
 	const struct options *o = r->options;
-	struct listen_plan plan;
 
-	if (listen_open(o, &plan, err, ERR_LEN) < 0)
+	if (listen_open(o, &r->plan, err, ERR_LEN) < 0)
 		return -1;
-	gate_listen(r->gate, plan.public_fd, LISTEN_PUBLIC, o->tls, true);
-	if (plan.http_fd >= 0)
-		gate_listen(r->gate, plan.http_fd, LISTEN_HTTP, false, true);
-	if (plan.debug_fd >= 0)
-		gate_listen(r->gate, plan.debug_fd, LISTEN_DEBUG, false, !plan.debug_is_unix);
-	r->port = addr_port((const struct sockaddr *)&plan.public.ss);
-	r->unix_path = plan.debug_is_unix ? addr_unix_path(o->debug_listen) : NULL;
 	if (!o->stun)
 		return 0;
-	r->stun = stun_server_open((const struct sockaddr *)&plan.stun.ss, err, ERR_LEN);
+	r->stun = stun_server_open((const struct sockaddr *)&r->plan.stun.ss, err, ERR_LEN);
 	return r->stun ? 0 : -1;
 }
 
@@ -253,7 +242,7 @@ static int make_site(struct relay *r, char *err)
 	    .server_key = r->keys.public,
 	    .home = o->home,
 	    .derp = o->derp,
-	    .tls_port = r->port,
+	    .tls_port = addr_port((const struct sockaddr *)&r->plan.public.ss),
 	    .allow_debug_ip = o->allow_debug_ip,
 	    .debug_elsewhere = *o->debug_listen != '\0',
 	    .counters = r->counters,
@@ -302,6 +291,24 @@ static void start_threads(struct relay *r)
 		start_thread(r, "stun", run_stun, r->stun);
 }
 
+/* What the operator should know, once all of it is true. */
+static void announce(const struct relay *r)
+{
+	const struct options *o = r->options;
+	char text[KEY_TEXT_LEN];
+
+	if (r->key_created)
+		log_info("made a new server key in %s", o->key_file);
+	key_text(&r->keys.public, text);
+	log_info("server key %s", text);
+	if (r->gate->ctx) {
+		certs_announce(r->gate->ctx, o);
+		certs_warn_expiry(r->gate->ctx);
+	}
+	log_info("sluice %s is ready: %s on %s, %d workers", SLUICE_VERSION,
+	    o->tls ? "TLS" : "plain HTTP", o->listen, r->relay_config.workers);
+}
+
 /* ---- End ------------------------------------------------------------------------------------- */
 
 static void stop_threads(struct relay *r)
@@ -337,8 +344,10 @@ static void relay_free(struct relay *r)
 	if (r->stun)
 		stun_server_free(r->stun);
 	mail_free(r->mail);
-	if (r->unix_path)
-		unlink(r->unix_path);
+	if (!r->gate)
+		listen_close(&r->plan);
+	if (r->plan.debug_is_unix)
+		unlink(addr_unix_path(r->options->debug_listen));
 	sodium_memzero(r->debug_key, sizeof(r->debug_key));
 	free(r->worker);
 	free(r->counters);
@@ -349,7 +358,11 @@ static void relay_free(struct relay *r)
 
 int serve_run(struct options *o)
 {
-	struct relay r = {.options = o, .start_ms = clock_ms()};
+	struct relay r = {
+	    .options = o,
+	    .start_ms = clock_ms(),
+	    .plan = LISTEN_PLAN_NONE,
+	};
 	char err[ERR_LEN] = "";
 	sigset_t stop;
 	int signals;
@@ -365,14 +378,14 @@ int serve_run(struct options *o)
 	CHECK(signals >= 0);
 	raise_file_limit();
 	key_hash_init();
-	if (load_key(&r, err) < 0)
+	/* The sockets first: nothing is made when another relay has the port. */
+	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0)
 		goto failed;
 	make_workers(&r);
-	if (make_gate(&r, err) < 0 || open_listeners(&r, err) < 0 || make_site(&r, err) < 0)
+	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0)
 		goto failed;
+	announce(&r);
 	start_threads(&r);
-	log_info("sluice %s is ready: %s on %s, %d workers", SLUICE_VERSION,
-	    o->tls ? "TLS" : "plain HTTP", o->listen, r.relay_config.workers);
 	wait_for_signal(&r, signals);
 	stop_threads(&r);
 	relay_free(&r);

@@ -44,7 +44,8 @@ static bool agree_websocket(struct visitor *v)
 	char accept[HTTP_WS_ACCEPT_LEN];
 	struct http_out o;
 
-	if (v->req.ws_version != 13 || !http_ws_accept(v->req.ws_key, accept))
+	if (!v->req.conn_upgrade || v->req.ws_version != 13 ||
+	    !http_ws_accept(v->req.ws_key, accept))
 		return false;
 	v->ws = ws_new();
 	if (!v->ws) {

@@ -96,7 +96,7 @@ static struct drop_report *report_for(struct drop_box *box, struct flow_ref flow
 		if (r->flow.slot == flow.slot && r->flow.gen == flow.gen && r->reason == why)
 			return r;
 	}
-	if (box->n == DROP_REPORTS_MAX - DROP_REASON_COUNT && flow.slot != FLOW_NONE)
+	if (box->n >= DROP_REPORTS_MAX - DROP_REASON_COUNT && flow.slot != FLOW_NONE)
 		return report_for(box, (struct flow_ref){.slot = FLOW_NONE}, why);
 	CHECK(box->n < DROP_REPORTS_MAX);
 	r = &box->report[box->n++];
@@ -186,6 +186,9 @@ static bool tell_watchers(struct worker *w, struct peer *p)
 
 void worker_peer_gone(struct worker *w, struct peer *p)
 {
+	/* When the relay stops everybody goes, and nobody needs to be told of the others. */
+	if (atomic_load_explicit(&w->stop, memory_order_relaxed))
+		return;
 	if (tell_watchers(w, p) || p->gone_pending)
 		return;
 	p->gone_pending = true;
@@ -417,6 +420,7 @@ void worker_turn(struct worker *w, bool may_sleep)
 
 void worker_close_all(struct worker *w)
 {
+	atomic_store(&w->stop, true);
 	for (uint32_t i = 0; i < w->nconns; i++)
 		if (w->conn[i].conn)
 			conn_close(w->conn[i].conn, CLOSE_SHUTDOWN);

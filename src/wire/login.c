@@ -106,8 +106,6 @@ static enum login_result read_mesh_key(struct client_info *info, const json_t *v
 	if (!text)
 		return LOGIN_BAD_JSON;
 	info->has_mesh_key = false;
-	if (*text == '\0')
-		return LOGIN_OK;
 	if (!key_unhex(text, MESH_KEY_LEN, info->mesh_key))
 		return LOGIN_BAD_MESH_KEY;
 	info->has_mesh_key = !sodium_is_zero(info->mesh_key, MESH_KEY_LEN);

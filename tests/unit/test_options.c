@@ -215,7 +215,7 @@ static void test_bad_values(void **state)
 	expect_error(PARSE_PLAIN("-flow-limit=15"), "from 16");
 	expect_error(PARSE_PLAIN("-http-port=65536"), "from -1 to 65535");
 	expect_error(PARSE_PLAIN("-stun=perhaps"), "true or false");
-	expect_error(PARSE_PLAIN("-log-level", "loud"), "error, warn, info or debug");
+	expect_error(PARSE_PLAIN("-log-level", "loud"), "one of error, warn, info, debug");
 	expect_error(PARSE_PLAIN("-home", "ftp://x"), "blank");
 	expect_error(PARSE_PLAIN("-certmode", "magic"), "magic");
 	expect_error(PARSE_PLAIN("-hostname", "https://x"), "host name");
