@@ -19,7 +19,8 @@ static inline uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* Monotonic time in milliseconds; counts on from a value far from zero, so that 0 can mean "never". */
+/* Monotonic time in milliseconds; counts on from a value far from zero, so that 0 can mean "never".
+ */
 static inline uint64_t clock_ms(void)
 {
 	return clock_ns() / 1000000u + 1;

@@ -14,48 +14,48 @@
 #include <stdint.h>
 
 /* Why a packet was not delivered. Labels of derp_packets_dropped and derp_bytes_dropped. */
-#define DROP_REASONS(X) \
-	X(DROP_UNKNOWN_DEST, "unknown_dest") \
+#define DROP_REASONS(X)                                    \
+	X(DROP_UNKNOWN_DEST, "unknown_dest")               \
 	X(DROP_UNKNOWN_DEST_ON_FWD, "unknown_dest_on_fwd") \
-	X(DROP_GONE_DISCONNECTED, "gone_disconnected") \
-	X(DROP_QUEUE_HEAD, "queue_head") \
-	X(DROP_QUEUE_TAIL, "queue_tail") \
-	X(DROP_WRITE_ERROR, "write_error") \
+	X(DROP_GONE_DISCONNECTED, "gone_disconnected")     \
+	X(DROP_QUEUE_HEAD, "queue_head")                   \
+	X(DROP_QUEUE_TAIL, "queue_tail")                   \
+	X(DROP_WRITE_ERROR, "write_error")                 \
 	X(DROP_DUP_CLIENT, "dup_client")
 
 enum drop_reason {
 #define X(id, label) id,
 	DROP_REASONS(X)
 #undef X
-	DROP_REASON_COUNT
+	    DROP_REASON_COUNT
 };
 
 enum packet_kind { KIND_OTHER, KIND_DISCO, KIND_COUNT };
 
 /* Why a connection ended. Each connection ends for exactly one of these. */
-#define CLOSE_REASONS(X) \
-	X(CLOSE_CLIENT, "client_closed", "the client closed or reset it") \
-	X(CLOSE_SHUTDOWN, "shutdown", "the relay stopped") \
-	X(CLOSE_TLS_FAILED, "tls_failed", "TLS handshake or record error") \
+#define CLOSE_REASONS(X)                                                                       \
+	X(CLOSE_CLIENT, "client_closed", "the client closed or reset it")                      \
+	X(CLOSE_SHUTDOWN, "shutdown", "the relay stopped")                                     \
+	X(CLOSE_TLS_FAILED, "tls_failed", "TLS handshake or record error")                     \
 	X(CLOSE_HANDSHAKE_TIMEOUT, "handshake_timeout", "TLS, request or login took too long") \
-	X(CLOSE_HTTP_ERROR, "http_error", "malformed or oversized HTTP request") \
-	X(CLOSE_HTTP_DONE, "http_done", "ordinary end of a web request") \
-	X(CLOSE_HTTP_IDLE, "http_idle", "no further request in time") \
-	X(CLOSE_LOGIN_FAILED, "login_failed", "ClientInfo was not acceptable") \
-	X(CLOSE_PROTOCOL_ERROR, "protocol_error", "a frame of a forbidden length") \
-	X(CLOSE_PACKET_TOO_LARGE, "packet_too_large", "a packet of over 65,536 bytes") \
-	X(CLOSE_NOT_MESH_PEER, "not_mesh_peer", "a mesh frame from an ordinary client") \
-	X(CLOSE_WRITE_TIMEOUT, "write_timeout", "it took no bytes for too long") \
-	X(CLOSE_SLOW_CONTROL, "slow_control", "too many unsent control frames") \
-	X(CLOSE_WS_ERROR, "ws_error", "WebSocket protocol error") \
-	X(CLOSE_PRE_LOGIN_CAP, "pre_login_cap", "too many connections before login") \
+	X(CLOSE_HTTP_ERROR, "http_error", "malformed or oversized HTTP request")               \
+	X(CLOSE_HTTP_DONE, "http_done", "ordinary end of a web request")                       \
+	X(CLOSE_HTTP_IDLE, "http_idle", "no further request in time")                          \
+	X(CLOSE_LOGIN_FAILED, "login_failed", "ClientInfo was not acceptable")                 \
+	X(CLOSE_PROTOCOL_ERROR, "protocol_error", "a frame of a forbidden length")             \
+	X(CLOSE_PACKET_TOO_LARGE, "packet_too_large", "a packet of over 65,536 bytes")         \
+	X(CLOSE_NOT_MESH_PEER, "not_mesh_peer", "a mesh frame from an ordinary client")        \
+	X(CLOSE_WRITE_TIMEOUT, "write_timeout", "it took no bytes for too long")               \
+	X(CLOSE_SLOW_CONTROL, "slow_control", "too many unsent control frames")                \
+	X(CLOSE_WS_ERROR, "ws_error", "WebSocket protocol error")                              \
+	X(CLOSE_PRE_LOGIN_CAP, "pre_login_cap", "too many connections before login")           \
 	X(CLOSE_NO_MEMORY, "no_memory", "no buffer was left for it")
 
 enum close_reason {
 #define X(id, label, text) id,
 	CLOSE_REASONS(X)
 #undef X
-	CLOSE_REASON_COUNT
+	    CLOSE_REASON_COUNT
 };
 
 extern const char *const drop_reason_label[DROP_REASON_COUNT];
@@ -63,83 +63,88 @@ extern const char *const close_reason_label[CLOSE_REASON_COUNT];
 extern const char *const packet_kind_label[KIND_COUNT];
 
 /* Id, type, metric name, labels or NULL, help. Rows of one name stand together. */
-#define COUNTERS(X) \
-	X(C_ACCEPTS, "counter", "derp_accepts", NULL, "Connections accepted for DERP login") \
-	X(C_CONNECTIONS, "gauge", "derp_current_connections", NULL, "DERP connections now") \
-	X(C_HOME_CONNECTIONS, "gauge", "derp_current_home_connections", NULL, \
-	    "Connections of clients whose home this node is") \
-	X(C_NOTIDEAL_CONNECTIONS, "gauge", "derp_current_notideal_connections", NULL, \
-	    "Connections of clients that would rather be on another node") \
-	X(C_DUP_KEYS, "gauge", "derp_current_dup_client_keys", NULL, \
-	    "Keys that are connected more than once") \
-	X(C_DUP_CONNS, "gauge", "derp_current_dup_client_conns", NULL, \
-	    "Connections of keys that are connected more than once") \
-	X(C_DUP_TOTAL, "counter", "derp_total_dup_client_conns", NULL, \
-	    "Connections that came when their key was connected already") \
-	X(C_CLIENTS, "gauge", "derp_clients_total", NULL, "Keys reachable, here or by the mesh") \
-	X(C_CLIENTS_LOCAL, "gauge", "derp_clients_local", NULL, "Keys connected here") \
-	X(C_BYTES_RECV, "counter", "derp_bytes_received", NULL, "Payload bytes of packets received") \
-	X(C_BYTES_SENT, "counter", "derp_bytes_sent", NULL, "Payload bytes of packets sent") \
-	X(C_PACKETS_RECV, "counter", "derp_packets_received", NULL, "Packets received from clients") \
-	X(C_PACKETS_SENT, "counter", "derp_packets_sent", NULL, "Packets sent to clients") \
-	X(C_KIND_DISCO, "counter", "derp_packets_received_kind", "kind=\"disco\"", \
-	    "Packets received, by kind") \
-	X(C_KIND_OTHER, "counter", "derp_packets_received_kind", "kind=\"other\"", \
-	    "Packets received, by kind") \
-	X(C_HOME_IN, "counter", "derp_home_moves_in", NULL, "Clients that made this node their home") \
-	X(C_HOME_OUT, "counter", "derp_home_moves_out", NULL, "Clients that moved their home away") \
-	X(C_GOT_PING, "counter", "derp_got_ping", NULL, "Ping frames received") \
-	X(C_SENT_PONG, "counter", "derp_sent_pong", NULL, "Pong frames sent") \
-	X(C_GONE_DISCONNECTED, "counter", "derp_peer_gone_disconnected_frames", NULL, \
-	    "PeerGone frames for peers that left") \
-	X(C_GONE_NOT_HERE, "counter", "derp_peer_gone_not_here_frames", NULL, \
-	    "PeerGone frames for peers that are not here") \
-	X(C_UNKNOWN_FRAMES, "counter", "derp_unknown_frames", NULL, "Frames of unknown types") \
-	X(C_WRITE_TIMEOUTS, "counter", "derp_sclient_write_timeouts", NULL, \
-	    "Connections closed because a write did not finish") \
-	X(C_WEBSOCKET_ACCEPTS, "counter", "derp_websocket_accepts", NULL, "WebSocket upgrades") \
-	X(C_TLS_ACCEPTED, "counter", "tls_listener_accepted_connections", NULL, \
-	    "Connections accepted on the TLS port") \
-	X(C_TLS_REJECTED, "counter", "tls_listener_rejected_connections", NULL, \
-	    "Connections closed at once because too many wait for login") \
-	X(C_TLS12_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.2\"", \
-	    "Requests, by TLS version") \
-	X(C_TLS13_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.3\"", \
-	    "Requests, by TLS version") \
-	X(C_TLS12_ACTIVE, "gauge", "derper_tls_active_version", "version=\"1.2\"", \
-	    "TLS connections now, by version") \
-	X(C_TLS13_ACTIVE, "gauge", "derper_tls_active_version", "version=\"1.3\"", \
-	    "TLS connections now, by version") \
-	X(C_VISITORS, "gauge", "sluice_pre_login_connections", NULL, \
-	    "Connections that have not logged in: handshakes and web requests") \
-	X(C_HTTP_REQUESTS, "counter", "sluice_http_requests", NULL, "HTTP requests answered") \
-	X(C_FD_EXHAUSTED, "counter", "sluice_accept_pauses", NULL, \
-	    "Times that accepting paused because no file descriptor was left") \
-	X(C_FLOWS, "gauge", "sluice_flows", NULL, "Flows in the tables") \
-	X(C_FLOWS_CREATED, "counter", "sluice_flows_created", NULL, "Flows ever begun") \
-	X(C_FLOWS_EVICTED, "counter", "sluice_flows_evicted", NULL, \
-	    "Flows folded into \"other\" because a table or a connection's share was full") \
-	X(C_SIGHTINGS_FORGOTTEN, "counter", "sluice_peer_gone_forgotten", NULL, \
-	    "Senders forgotten at the cap, whose going will not be told") \
-	X(C_READ_PAUSES, "counter", "sluice_read_pauses", NULL, \
-	    "Times that reading from a connection paused because another worker was behind") \
-	X(C_MAIL_LOST, "counter", "sluice_control_mail_lost", NULL, \
-	    "Control letters that found no room (not-here answers only)") \
+#define COUNTERS(X)                                                                               \
+	X(C_ACCEPTS, "counter", "derp_accepts", NULL, "Connections accepted for DERP login")      \
+	X(C_CONNECTIONS, "gauge", "derp_current_connections", NULL, "DERP connections now")       \
+	X(C_HOME_CONNECTIONS, "gauge", "derp_current_home_connections", NULL,                     \
+	    "Connections of clients whose home this node is")                                     \
+	X(C_NOTIDEAL_CONNECTIONS, "gauge", "derp_current_notideal_connections", NULL,             \
+	    "Connections of clients that would rather be on another node")                        \
+	X(C_DUP_KEYS, "gauge", "derp_current_dup_client_keys", NULL,                              \
+	    "Keys that are connected more than once")                                             \
+	X(C_DUP_CONNS, "gauge", "derp_current_dup_client_conns", NULL,                            \
+	    "Connections of keys that are connected more than once")                              \
+	X(C_DUP_TOTAL, "counter", "derp_total_dup_client_conns", NULL,                            \
+	    "Connections that came when their key was connected already")                         \
+	X(C_CLIENTS, "gauge", "derp_clients_total", NULL, "Keys reachable, here or by the mesh")  \
+	X(C_CLIENTS_LOCAL, "gauge", "derp_clients_local", NULL, "Keys connected here")            \
+	X(C_BYTES_RECV, "counter", "derp_bytes_received", NULL,                                   \
+	    "Payload bytes of packets received")                                                  \
+	X(C_BYTES_SENT, "counter", "derp_bytes_sent", NULL, "Payload bytes of packets sent")      \
+	X(C_PACKETS_RECV, "counter", "derp_packets_received", NULL,                               \
+	    "Packets received from clients")                                                      \
+	X(C_PACKETS_SENT, "counter", "derp_packets_sent", NULL, "Packets sent to clients")        \
+	X(C_KIND_DISCO, "counter", "derp_packets_received_kind", "kind=\"disco\"",                \
+	    "Packets received, by kind")                                                          \
+	X(C_KIND_OTHER, "counter", "derp_packets_received_kind", "kind=\"other\"",                \
+	    "Packets received, by kind")                                                          \
+	X(C_HOME_IN, "counter", "derp_home_moves_in", NULL,                                       \
+	    "Clients that made this node their home")                                             \
+	X(C_HOME_OUT, "counter", "derp_home_moves_out", NULL,                                     \
+	    "Clients that moved their home away")                                                 \
+	X(C_GOT_PING, "counter", "derp_got_ping", NULL, "Ping frames received")                   \
+	X(C_SENT_PONG, "counter", "derp_sent_pong", NULL, "Pong frames sent")                     \
+	X(C_GONE_DISCONNECTED, "counter", "derp_peer_gone_disconnected_frames", NULL,             \
+	    "PeerGone frames for peers that left")                                                \
+	X(C_GONE_NOT_HERE, "counter", "derp_peer_gone_not_here_frames", NULL,                     \
+	    "PeerGone frames for peers that are not here")                                        \
+	X(C_UNKNOWN_FRAMES, "counter", "derp_unknown_frames", NULL, "Frames of unknown types")    \
+	X(C_WRITE_TIMEOUTS, "counter", "derp_sclient_write_timeouts", NULL,                       \
+	    "Connections closed because a write did not finish")                                  \
+	X(C_WEBSOCKET_ACCEPTS, "counter", "derp_websocket_accepts", NULL, "WebSocket upgrades")   \
+	X(C_TLS_ACCEPTED, "counter", "tls_listener_accepted_connections", NULL,                   \
+	    "Connections accepted on the TLS port")                                               \
+	X(C_TLS_REJECTED, "counter", "tls_listener_rejected_connections", NULL,                   \
+	    "Connections closed at once because too many wait for login")                         \
+	X(C_TLS12_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.2\"",           \
+	    "Requests, by TLS version")                                                           \
+	X(C_TLS13_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.3\"",           \
+	    "Requests, by TLS version")                                                           \
+	X(C_TLS12_ACTIVE, "gauge", "derper_tls_active_version", "version=\"1.2\"",                \
+	    "TLS connections now, by version")                                                    \
+	X(C_TLS13_ACTIVE, "gauge", "derper_tls_active_version", "version=\"1.3\"",                \
+	    "TLS connections now, by version")                                                    \
+	X(C_VISITORS, "gauge", "sluice_pre_login_connections", NULL,                              \
+	    "Connections that have not logged in: handshakes and web requests")                   \
+	X(C_HTTP_REQUESTS, "counter", "sluice_http_requests", NULL, "HTTP requests answered")     \
+	X(C_FD_EXHAUSTED, "counter", "sluice_accept_pauses", NULL,                                \
+	    "Times that accepting paused because no file descriptor was left")                    \
+	X(C_FLOWS, "gauge", "sluice_flows", NULL, "Flows in the tables")                          \
+	X(C_FLOWS_CREATED, "counter", "sluice_flows_created", NULL, "Flows ever begun")           \
+	X(C_FLOWS_EVICTED, "counter", "sluice_flows_evicted", NULL,                               \
+	    "Flows folded into \"other\" because a table or a connection's share was full")       \
+	X(C_SIGHTINGS_FORGOTTEN, "counter", "sluice_peer_gone_forgotten", NULL,                   \
+	    "Senders forgotten at the cap, whose going will not be told")                         \
+	X(C_READ_PAUSES, "counter", "sluice_read_pauses", NULL,                                   \
+	    "Times that reading from a connection paused because another worker was behind")      \
+	X(C_MAIL_LOST, "counter", "sluice_control_mail_lost", NULL,                               \
+	    "Control letters that found no room (not-here answers only)")                         \
 	X(C_QUEUE_BYTES, "gauge", "sluice_queue_bytes", NULL, "Bytes that wait for slow sockets") \
 	X(C_CYCLES_RECV, "counter", "sluice_cycles", "stage=\"receive\"", "CPU cycles, by stage") \
-	X(C_CYCLES_OPEN, "counter", "sluice_cycles", "stage=\"open\"", "CPU cycles, by stage") \
-	X(C_CYCLES_ROUTE, "counter", "sluice_cycles", "stage=\"route\"", "CPU cycles, by stage") \
-	X(C_CYCLES_SEAL, "counter", "sluice_cycles", "stage=\"seal\"", "CPU cycles, by stage") \
-	X(C_CYCLES_SEND, "counter", "sluice_cycles", "stage=\"send\"", "CPU cycles, by stage") \
-	X(C_PRICED_CYCLES, "counter", "sluice_flow_count_cycles", NULL, \
-	    "CPU cycles of finding and counting the flow, of the packets that were priced") \
-	X(C_PRICED_PACKETS, "counter", "sluice_flow_count_packets", NULL, "Packets that were priced")
+	X(C_CYCLES_OPEN, "counter", "sluice_cycles", "stage=\"open\"", "CPU cycles, by stage")    \
+	X(C_CYCLES_ROUTE, "counter", "sluice_cycles", "stage=\"route\"", "CPU cycles, by stage")  \
+	X(C_CYCLES_SEAL, "counter", "sluice_cycles", "stage=\"seal\"", "CPU cycles, by stage")    \
+	X(C_CYCLES_SEND, "counter", "sluice_cycles", "stage=\"send\"", "CPU cycles, by stage")    \
+	X(C_PRICED_CYCLES, "counter", "sluice_flow_count_cycles", NULL,                           \
+	    "CPU cycles of finding and counting the flow, of the packets that were priced")       \
+	X(C_PRICED_PACKETS, "counter", "sluice_flow_count_packets", NULL,                         \
+	    "Packets that were priced")
 
 enum counter {
 #define X(id, type, name, labels, help) id,
 	COUNTERS(X)
 #undef X
-	COUNTER_COUNT
+	    COUNTER_COUNT
 };
 
 struct counters {

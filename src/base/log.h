@@ -14,10 +14,10 @@
 
 #include "base/check.h"
 
-#define LOG_LEVELS(X) \
+#define LOG_LEVELS(X)         \
 	X(LOG_ERROR, "error") \
-	X(LOG_WARN, "warn") \
-	X(LOG_INFO, "info") \
+	X(LOG_WARN, "warn")   \
+	X(LOG_INFO, "info")   \
 	X(LOG_DEBUG, "debug")
 
 enum log_level {

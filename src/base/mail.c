@@ -8,7 +8,8 @@
 struct box {
 	_Alignas(64) _Atomic int sleeping;
 	int bell;
-	uint64_t dirty; /* writer's: bit t set when a letter to t is committed, not published */
+	_Alignas(64)
+	    uint64_t dirty; /* writer's: bit t set when a letter to t is committed, not published */
 	uint64_t dirty_high; /* the same for threads 64 and up */
 };
 
@@ -21,13 +22,14 @@ struct mail {
 
 _Static_assert(MAIL_WORKERS_MAX + 3 <= 128, "two words of dirty bits");
 
-/* Workers times workers rings: keep all of them together under 256 MiB. */
+/* Workers times workers rings: together at most 256 MiB up to 22 workers; beyond that 512 KiB each,
+ * 2 GiB at 64 workers. Only what is written to becomes resident. */
 static uint32_t packet_ring_bytes(int workers)
 {
 	uint32_t bytes = 2u << 20;
 
-	while (bytes > (512u << 10) && (uint64_t)bytes * (uint64_t)workers * (uint64_t)workers >
-					   (256u << 20))
+	while (bytes > (512u << 10) &&
+	       (uint64_t)bytes * (uint64_t)workers * (uint64_t)workers > (256u << 20))
 		bytes /= 2;
 	return bytes;
 }
@@ -162,8 +164,8 @@ void mail_publish(struct mail *m, int from)
 		publish_to(m, from, 64 + __builtin_ctzll(b->dirty_high));
 }
 
-bool mail_drain(struct mail *m, int self, int budget,
-    void (*fn)(void *, int, const struct letter *), void *arg)
+bool mail_drain(
+    struct mail *m, int self, int budget, void (*fn)(void *, int, const struct letter *), void *arg)
 {
 	bool more = false;
 

@@ -36,8 +36,8 @@ int mail_stun(const struct mail *m);
 int mail_bell_fd(const struct mail *m, int self);
 
 /* Writer `from`: room for a letter to `to`, NULL when that ring is full. */
-void *mail_reserve(struct mail *m, int from, int to, uint32_t kind, uint32_t len, bool control)
-    must_use;
+void *mail_reserve(
+    struct mail *m, int from, int to, uint32_t kind, uint32_t len, bool control) must_use;
 void mail_commit(struct mail *m, int from, int to);
 /* Writer: whether an ordinary letter of len bytes would find room. */
 bool mail_has_room(struct mail *m, int from, int to, uint32_t len) must_use;

@@ -17,7 +17,7 @@ struct map64 {
 	struct map64_entry {
 		uint64_t hash;
 		uint32_t slot; /* MAP64_NONE: empty */
-	} *entry;
+	} * entry;
 	uint32_t mask;
 	uint32_t n;
 };

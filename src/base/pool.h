@@ -19,7 +19,7 @@
 
 struct pool_buf {
 	struct pool_buf *next; /* the holder's to use */
-	uint32_t cap; /* bytes at data */
+	uint32_t cap;          /* bytes at data */
 	uint32_t class;
 	uint32_t used; /* the holder's too */
 	uint32_t unused;
@@ -29,8 +29,8 @@ struct pool_buf {
 struct pool {
 	struct pool_buf *free[POOL_CLASSES];
 	uint32_t kept[POOL_CLASSES]; /* length of the free list */
-	size_t used; /* bytes handed out */
-	size_t limit; /* most bytes that may be handed out */
+	size_t used;                 /* bytes handed out */
+	size_t limit;                /* most bytes that may be handed out */
 };
 
 void pool_init(struct pool *p, size_t limit);

@@ -16,7 +16,7 @@
 #include "base/check.h"
 
 struct letter {
-	uint32_t len; /* of the body, bytes; the next letter begins at a multiple of 8 behind it */
+	uint32_t len;  /* of the body, bytes; the next letter begins at a multiple of 8 behind it */
 	uint32_t kind; /* the users' own; LETTER_FILLER fills the ring's end */
 	uint8_t body[];
 };
@@ -25,14 +25,14 @@ struct letter {
 
 struct ring {
 	uint8_t *buf;
-	uint32_t cap; /* power of two */
+	uint32_t cap;  /* power of two */
 	uint32_t keep; /* bytes that only control letters may use */
 
 	/* writer's */
 	_Alignas(64) uint64_t head; /* end of what is written */
-	uint64_t seen_tail; /* last value read of tail */
-	uint64_t published_head; /* what the reader may know */
-	uint64_t refused; /* letters that found no room */
+	uint64_t seen_tail;         /* last value read of tail */
+	uint64_t published_head;    /* what the reader may know */
+	uint64_t refused;           /* letters that found no room */
 	/* shared */
 	_Alignas(64) _Atomic uint64_t published;
 	_Alignas(64) _Atomic uint64_t tail;

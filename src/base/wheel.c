@@ -32,7 +32,8 @@ static void unlink_timer(struct timer *t)
 
 void wheel_set(struct wheel *w, struct timer *t, uint64_t at_ms)
 {
-	/* Rounded up, so that it is never early; never behind the hand, so that it is never lost. */
+	/* Rounded up, so that it is never early; never behind the hand, so that it is never lost.
+	 */
 	uint64_t tick = at_ms / WHEEL_TICK_MS + 1;
 
 	wheel_clear(w, t);

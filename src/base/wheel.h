@@ -25,7 +25,7 @@ struct timer {
 struct wheel {
 	struct timer *slot[WHEEL_SLOTS];
 	uint64_t tick; /* the next tick to look at */
-	uint32_t set; /* timers set */
+	uint32_t set;  /* timers set */
 };
 
 void wheel_init(struct wheel *w, uint64_t now_ms);
@@ -38,7 +38,8 @@ static inline bool timer_is_set(const struct timer *t)
 }
 /* Calls fn for each timer that is due; it may set and clear any timer. */
 void wheel_run(struct wheel *w, uint64_t now_ms, void (*fn)(void *arg, struct timer *t), void *arg);
-/* How long a loop may sleep, -1 for ever: until the next tick that holds a timer, at most a second. */
+/* How long a loop may sleep, -1 for ever: until the next tick that holds a timer, at most a second.
+ */
 int wheel_sleep_ms(const struct wheel *w, uint64_t now_ms);
 
 #endif

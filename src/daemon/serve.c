@@ -64,8 +64,8 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	log_write((const char *)l->body, l->len);
 }
 
-/* The meta certificate ends after a month, and files may have been renewed: once it is time, the gate
- * gets a fresh context. When that fails, it keeps the old one, and we try again. */
+/* The meta certificate ends after a month, and files may have been renewed: once it is time, the
+ * gate gets a fresh context. When that fails, it keeps the old one, and we try again. */
 static void renew_certs(struct relay *r)
 {
 	uint64_t wall = clock_wall_ms();
@@ -83,7 +83,8 @@ static void renew_certs(struct relay *r)
 	}
 	r->renew_wall_ms = certs_renew_at(ctx);
 	certs_warn_expiry(ctx);
-	l = mail_reserve(r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, sizeof(ctx), true);
+	l = mail_reserve(
+	    r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, sizeof(ctx), true);
 	CHECK(l);
 	*l = ctx;
 	mail_commit(r->mail, mail_main(r->mail), mail_gate(r->mail));
@@ -140,8 +141,7 @@ static int load_key(struct relay *r, char *err)
 	const struct options *o = r->options;
 
 	if (*o->key_file)
-		return keyfile_load_or_create(
-		    o->key_file, &r->keys, &r->key_created, err, ERR_LEN);
+		return keyfile_load_or_create(o->key_file, &r->keys, &r->key_created, err, ERR_LEN);
 	login_keys_new(&r->keys);
 	return 0;
 }
@@ -213,7 +213,7 @@ static int open_sockets(struct relay *r, char *err)
 static int read_debug_key(struct relay *r, const char *path, char *err)
 {
 	char *text, *begin;
-	size_t len;
+	size_t len, n;
 	int e = file_read(path, DEBUG_KEY_MAX, &text, &len);
 
 	if (e < 0) {
@@ -222,7 +222,10 @@ static int read_debug_key(struct relay *r, const char *path, char *err)
 		return -1;
 	}
 	begin = text + strspn(text, " \t\r\n");
-	snprintf(r->debug_key, sizeof(r->debug_key), "%.*s", (int)strcspn(begin, " \t\r\n"), begin);
+	n = strlen(begin);
+	while (n > 0 && strchr(" \t\r\n", begin[n - 1]))
+		n--;
+	snprintf(r->debug_key, sizeof(r->debug_key), "%.*s", (int)n, begin);
 	file_free(text, len);
 	if (*r->debug_key)
 		return 0;

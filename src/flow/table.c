@@ -54,7 +54,8 @@ static uint32_t bucket_of(const struct flow_table *t, uint32_t conn, uint64_t ha
 	return (uint32_t)(hash ^ (conn * 0x9e3779b97f4a7c15ull >> 20)) & t->mask;
 }
 
-uint32_t flow_lookup(const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash)
+uint32_t flow_lookup(
+    const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash)
 {
 	for (uint32_t b = bucket_of(t, conn, hash);; b = (b + 1) & t->mask) {
 		const struct flow *f;
@@ -171,8 +172,8 @@ void flow_set_fini(struct flow_table *t, struct flow_set *s)
 		flow_remove(t, s, s->head);
 }
 
-/* A connection at its share gives up the one that was idle longest among its oldest; those looked at
- * move to the front, so that the next eviction looks further. */
+/* A connection at its share gives up the one that was idle longest among its oldest; those looked
+ * at move to the front, so that the next eviction looks further. */
 static void evict_own(struct flow_table *t, struct flow_set *s)
 {
 	uint32_t victim = s->tail;

@@ -11,8 +11,8 @@
  * connection at its share evicts one of its own. What is evicted, or goes with its connection, is
  * folded into `other`; so the sum over flows and other is what was received, exactly.
  *
- * One writer, the worker. Nothing here allocates after flow_table_init, but drop records, which come
- * in blocks from a bounded pool.
+ * One writer, the worker. Nothing here allocates after flow_table_init, but drop records, which
+ * come in blocks from a bounded pool.
  */
 #ifndef SLUICE_FLOW_TABLE_H
 #define SLUICE_FLOW_TABLE_H
@@ -53,7 +53,7 @@ struct flow {
 	uint32_t first_ds;
 	uint32_t gen;
 	uint32_t drops; /* index of the drop record, FLOW_NONE without */
-	uint32_t next; /* of the connection's flows; next free entry */
+	uint32_t next;  /* of the connection's flows; next free entry */
 	uint32_t prev;
 	uint32_t owner; /* worker that owns dst */
 	uint32_t unused[3];
@@ -86,16 +86,16 @@ struct flow_set {
 };
 
 struct flow_table {
-	struct flow *slot; /* cap entries */
-	uint32_t *index; /* slots by hash, FLOW_NONE empty; mask + 1 entries */
+	struct flow *slot;        /* cap entries */
+	uint32_t *index;          /* slots by hash, FLOW_NONE empty; mask + 1 entries */
 	struct flow_drops *drops; /* drops_cap entries, FLOW_NONE ends the free list */
 	uint32_t mask;
 	uint32_t cap;
 	uint32_t share;
-	uint32_t used; /* entries in use */
+	uint32_t used;    /* entries in use */
 	uint32_t touched; /* entries ever used: slots above were never written */
-	uint32_t free; /* list of free slots below `touched` */
-	uint32_t hand; /* where eviction and the idle sweep go on */
+	uint32_t free;    /* list of free slots below `touched` */
+	uint32_t hand;    /* where eviction and the idle sweep go on */
 	uint32_t sweep;
 	uint32_t drops_cap, drops_touched, drops_free;
 	struct flow_totals other;
@@ -110,11 +110,13 @@ void flow_set_init(struct flow_set *s);
 void flow_set_fini(struct flow_table *t, struct flow_set *s);
 
 /* Looks in the index; FLOW_NONE when there is none. hash is key_hash(dst). */
-uint32_t flow_lookup(const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash);
+uint32_t flow_lookup(
+    const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash);
 /* A new entry for (conn, dst); evicts where it must, never fails. `set_of` finds the set of another
  * connection, whose flow had to go. */
 uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, const struct key *dst,
-    uint64_t hash, uint32_t now_ds, struct flow_set *(*set_of)(void *arg, uint32_t conn), void *arg);
+    uint64_t hash, uint32_t now_ds, struct flow_set *(*set_of)(void *arg, uint32_t conn),
+    void *arg);
 /* Counts a packet: the whole cost of it. */
 static inline void flow_count(struct flow *f, uint32_t bytes, bool disco, uint32_t now_ds)
 {

@@ -50,8 +50,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	for (int i = 0; i < ACCEPTS_A_TURN && !g->accept_again_ms; i++) {
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof(addr);
-		int fd = accept4(watch->fd, (struct sockaddr *)&addr, &len,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(
+		    watch->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
 			visitor_new(g, fd, l, &addr);
@@ -145,7 +145,8 @@ static void timer_due(void *arg, struct timer *t)
 static void log_to_main(void *arg, const char *line, size_t len)
 {
 	struct gate *g = arg;
-	void *l = mail_reserve(g->mail, g->self, mail_main(g->mail), LETTER_LOG, (uint32_t)len, false);
+	void *l =
+	    mail_reserve(g->mail, g->self, mail_main(g->mail), LETTER_LOG, (uint32_t)len, false);
 
 	if (!l)
 		return; /* main is behind by a ring of lines */
@@ -156,13 +157,17 @@ static void log_to_main(void *arg, const char *line, size_t len)
 /* A reply that went on may end its visitor, or make another one ready. */
 static void go_on(struct gate *g)
 {
-	while (g->ready) {
-		struct visitor *v = g->ready;
+	struct visitor *v = g->ready;
 
-		g->ready = v->next_ready;
+	/* Those that have more to send than a turn allows line up again for the next one. */
+	g->ready = NULL;
+	while (v) {
+		struct visitor *next = v->next_ready;
+
 		v->is_ready = false;
 		if (!v->dead)
 			visitor_go_on(v);
+		v = next;
 	}
 }
 
@@ -186,7 +191,7 @@ void *gate_run(void *gate)
 	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), GATE_NICE) < 0)
 		log_debug("the gate could not be niced: %s", strerror(errno));
 	while (!atomic_load_explicit(&g->stop, memory_order_relaxed)) {
-		int timeout = busy || !mail_may_sleep(g->mail, g->self)
+		int timeout = busy || g->ready || !mail_may_sleep(g->mail, g->self)
 				  ? 0
 				  : wheel_sleep_ms(&g->wheel, g->now_ms);
 
@@ -203,7 +208,7 @@ void *gate_run(void *gate)
 	}
 	while (g->visitors)
 		visitor_close(g->visitors, CLOSE_SHUTDOWN);
-	go_on(g);
+	g->ready = NULL;
 	reap(g);
 	mail_publish(g->mail, g->self);
 	log_set_sink(NULL, NULL);

@@ -30,9 +30,9 @@
 struct gate_config {
 	const struct login_keys *keys; /* the server's */
 	uint32_t max_visitors;
-	bool derp; /* false: /derp is answered by the site */
+	bool derp;                     /* false: /derp is answered by the site */
 	int64_t tcp_keepalive_time_ms; /* 0: 15 s, negative: never */
-	int64_t tcp_user_timeout_ms; /* 0: the kernel's */
+	int64_t tcp_user_timeout_ms;   /* 0: the kernel's */
 };
 
 struct listener {
@@ -61,29 +61,31 @@ struct gate {
 
 	struct listener listener[GATE_LISTENERS_MAX];
 	int nlisteners;
-	uint64_t accept_again_ms; /* accepting pauses until then: no file descriptors; 0: it doesn't */
+	uint64_t
+	    accept_again_ms; /* accepting pauses until then: no file descriptors; 0: it doesn't */
 	uint64_t fd_warned_ms;
 
 	struct visitor *visitors; /* all */
-	struct visitor *dead; /* to be freed at the end of the turn */
-	struct visitor *ready; /* whose reply can go on */
+	struct visitor *dead;     /* to be freed at the end of the turn */
+	struct visitor *ready;    /* whose reply can go on */
 	uint32_t nvisitors;
 	size_t buffered; /* bytes in visitors' buffers */
 	uint64_t logins; /* numbers connections */
 
 	uint8_t *cipher; /* GATE_READ_MAX: as received */
-	uint8_t *plain; /* opened */
+	uint8_t *plain;  /* opened */
 	uint8_t *stream; /* out of WebSocket */
-	uint8_t *wire; /* sealed, to be sent */
+	uint8_t *wire;   /* sealed, to be sent */
 	uint8_t *framed; /* WebSocket messages to be sealed */
-	char *page; /* REPLY_ROOM: a reply's out */
+	char *page;      /* REPLY_ROOM: a reply's out */
 };
 
 /* Takes over the reference to ctx. */
 struct gate *gate_new(const struct gate_config *config, struct mail *mail, SSL_CTX *ctx);
 void gate_free(struct gate *g);
 void gate_set_site(struct gate *g, struct site_ops site);
-/* Before the thread runs: a bound, listening, non-blocking socket, which the gate closes at its end. */
+/* Before the thread runs: a bound, listening, non-blocking socket, which the gate closes at its
+ * end. */
 void gate_listen(struct gate *g, int fd, enum listener_kind kind, bool tls, bool inet);
 /* The thread's body: until gate_stop. */
 void *gate_run(void *gate);

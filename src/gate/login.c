@@ -149,13 +149,13 @@ static struct admit *admit_new(struct visitor *v, const struct client_info *info
 }
 
 /* Hands the connection to the owner of its key; false when the owner's mailbox is full. */
-static bool hand_over(struct visitor *v, struct client_info *info, struct login_secret *secret,
-    size_t used)
+static bool hand_over(
+    struct visitor *v, struct client_info *info, struct login_secret *secret, size_t used)
 {
 	struct gate *g = v->gate;
 	int owner = key_owner(key_hash(&info->key), mail_workers(g->mail));
-	struct admit **letter = mail_reserve(g->mail, g->self, owner, LETTER_ADMIT,
-	    sizeof(*letter), true);
+	struct admit **letter =
+	    mail_reserve(g->mail, g->self, owner, LETTER_ADMIT, sizeof(*letter), true);
 	struct admit *a;
 
 	if (!letter)

@@ -2,9 +2,9 @@
 /*
  * site.h: how the gate and the web pages know each other.
  *
- * The gate speaks HTTP and owns the sockets; a site (web/) answers requests. Everything here runs on
- * the gate's thread. No answer sleeps: one that needs data first sets `waiting`, and is gone on with
- * when the site calls reply_ready.
+ * The gate speaks HTTP and owns the sockets; a site (web/) answers requests. Everything here runs
+ * on the gate's thread. No answer sleeps: one that needs data first sets `waiting`, and is gone on
+ * with when the site calls reply_ready.
  */
 #ifndef SLUICE_GATE_SITE_H
 #define SLUICE_GATE_SITE_H
@@ -25,8 +25,8 @@
 
 enum listener_kind {
 	LISTEN_PUBLIC, /* -a */
-	LISTEN_HTTP, /* -http-port: plain, beside TLS */
-	LISTEN_DEBUG, /* -debug-listen */
+	LISTEN_HTTP,   /* -http-port: plain, beside TLS */
+	LISTEN_DEBUG,  /* -debug-listen */
 };
 
 struct asker {
@@ -40,8 +40,8 @@ struct reply {
 	/* To be sent: the head, then the body or its next chunk; empty at each call. */
 	struct http_out out;
 	bool close; /* end the connection after this answer */
-	/* NULL: the answer is whole. Else it is called, with out empty, when the socket has taken all
-	 * before; appends what comes next, and returns true when the body is whole. */
+	/* NULL: the answer is whole. Else it is called, with out empty, when the socket has taken
+	 * all before; appends what comes next, and returns true when the body is whole. */
 	bool (*more)(struct reply *r);
 	/* more is not called before reply_ready. */
 	bool waiting;
@@ -56,8 +56,8 @@ void reply_ready(struct reply *r);
 struct site_ops {
 	void *site;
 	/* Answers a request. The body of the request, if any, is skipped by the gate. */
-	void (*answer)(void *site, struct reply *r, const struct http_request *req,
-	    const struct asker *who);
+	void (*answer)(
+	    void *site, struct reply *r, const struct http_request *req, const struct asker *who);
 	/* A worker's part of a snapshot that was asked for; the site frees it. */
 	void (*flows)(void *site, struct flow_part *part);
 	void (*clients)(void *site, struct client_part *part);

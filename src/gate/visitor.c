@@ -14,6 +14,9 @@
  * comes along in the same receive. */
 #define IN_SLACK (3 * GATE_READ_MAX)
 
+/* Chunks of a long page that one visitor gets in a turn. */
+#define CHUNKS_A_TURN 4
+
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
 static void set_options(const struct gate_config *config, int fd)
@@ -45,7 +48,8 @@ static void turn_away(struct gate *g, int fd, bool tls, enum close_reason why)
 	close(fd);
 }
 
-void visitor_new(struct gate *g, int fd, const struct listener *l, const struct sockaddr_storage *addr)
+void visitor_new(
+    struct gate *g, int fd, const struct listener *l, const struct sockaddr_storage *addr)
 {
 	struct visitor *v;
 
@@ -103,8 +107,13 @@ static void buffer_free(struct visitor *v, uint8_t **p, uint32_t cap)
 void visitor_leave(struct visitor *v)
 {
 	struct gate *g = v->gate;
+	struct visitor **at = &g->ready;
 
 	v->dead = true;
+	while (v->is_ready && *at && *at != v)
+		at = &(*at)->next_ready;
+	if (v->is_ready && *at)
+		*at = v->next_ready;
 	loop_del(&g->loop, &v->watch);
 	wheel_clear(&g->wheel, &v->timer);
 	reply_end(v);
@@ -154,8 +163,8 @@ void visitor_timeout(struct visitor *v)
 		visitor_close(v, CLOSE_HANDSHAKE_TIMEOUT);
 		break;
 	case VISIT_REQUEST:
-		visitor_close(v, v->kept && v->in_len == 0 ? CLOSE_HTTP_IDLE
-							   : CLOSE_HANDSHAKE_TIMEOUT);
+		visitor_close(
+		    v, v->kept && v->in_len == 0 ? CLOSE_HTTP_IDLE : CLOSE_HANDSHAKE_TIMEOUT);
 		break;
 	case VISIT_ANSWER:
 		visitor_close(v, CLOSE_WRITE_TIMEOUT);
@@ -243,8 +252,8 @@ void visitor_send(struct visitor *v, const void *p, size_t len)
 
 static void flush_out(struct visitor *v)
 {
-	ssize_t n = send(v->watch.fd, v->out + v->out_at, v->out_len - v->out_at,
-	    MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = send(
+	    v->watch.fd, v->out + v->out_at, v->out_len - v->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
@@ -302,12 +311,17 @@ static void answered(struct visitor *v)
 /* Sends the answer as far as the socket takes it; true when it is through. */
 static bool pump(struct visitor *v)
 {
-	while (!v->dead && !v->out && !v->reply.waiting) {
+	for (int chunks = 0; !v->dead && !v->out && !v->reply.waiting; chunks++) {
 		bool whole;
 
 		if (!v->reply.more) {
 			answered(v);
 			return !v->dead && v->state == VISIT_REQUEST;
+		}
+		if (chunks == CHUNKS_A_TURN) {
+			/* A long page gives way to others. */
+			reply_ready(&v->reply);
+			break;
 		}
 		http_out_init(&v->reply.out, v->gate->page, REPLY_ROOM);
 		whole = v->reply.more(&v->reply);
@@ -469,8 +483,8 @@ static bool open_ws(struct visitor *v, const struct sink *plain, struct sink *st
 {
 	uint8_t reply[WS_REPLY_MAX];
 	size_t reply_len;
-	enum ws_result r = ws_open(v->ws, plain->p, plain->len, stream->p, &stream->len, reply,
-	    &reply_len, sizeof(reply));
+	enum ws_result r = ws_open(
+	    v->ws, plain->p, plain->len, stream->p, &stream->len, reply, &reply_len, sizeof(reply));
 
 	visitor_send_plain(v, reply, reply_len);
 	if (r != WS_OK)

@@ -47,7 +47,7 @@ struct visitor {
 	enum listener_kind kind;
 	enum close_reason end; /* why it will be closed, while it lingers */
 	bool dead;
-	bool kept; /* a request has been answered */
+	bool kept;     /* a request has been answered */
 	bool is_ready; /* on the gate's list */
 	bool not_ideal;
 
@@ -56,8 +56,8 @@ struct visitor {
 	struct http_request req;
 	struct reply reply;
 	uint32_t lingered; /* bytes thrown away at the end */
-	uint32_t retries; /* of handing it to a worker with a full mailbox */
-	uint32_t skip; /* bytes of the request's body that are still to come */
+	uint32_t retries;  /* of handing it to a worker with a full mailbox */
+	uint32_t skip;     /* bytes of the request's body that are still to come */
 
 	uint8_t *in; /* plaintext not used up yet */
 	uint32_t in_len, in_cap;
@@ -69,7 +69,8 @@ struct visitor {
 };
 
 /* fd: accepted, non-blocking; becomes the visitor's, or is closed. */
-void visitor_new(struct gate *g, int fd, const struct listener *l, const struct sockaddr_storage *addr);
+void visitor_new(
+    struct gate *g, int fd, const struct listener *l, const struct sockaddr_storage *addr);
 /* Ends it; the gate frees it at the end of the turn. */
 void visitor_close(struct visitor *v, enum close_reason why);
 void visitor_free(struct visitor *v);
@@ -92,8 +93,8 @@ void visitor_leave(struct visitor *v);
 /* Takes n bytes off the front of `in`. */
 void visitor_used(struct visitor *v, size_t n);
 
-/* login.c: an upgrade to DERP was asked for: answers, greets. True when the visitor is on its way to
- * log in or was closed; false when this is no such request. */
+/* login.c: an upgrade to DERP was asked for: answers, greets. True when the visitor is on its way
+ * to log in or was closed; false when this is no such request. */
 bool login_begin(struct visitor *v);
 /* Goes on with what has come. */
 void login_advance(struct visitor *v);

@@ -18,15 +18,15 @@
 #define TLS_RECORD_MAX 16384
 /* What a record may add: header, explicit nonce, type, tag. */
 #define TLS_RECORD_EXTRA 64
-/* Room that the answers to a peer's handshake and post-handshake messages need at most; a certificate
- * chain that is larger fails the handshake. */
+/* Room that the answers to a peer's handshake and post-handshake messages need at most; a
+ * certificate chain that is larger fails the handshake. */
 #define TLS_REPLY_MAX (64u << 10)
 
 enum tls_result {
-	TLS_OK, /* handshake done, or all input taken */
+	TLS_OK,        /* handshake done, or all input taken */
 	TLS_WANT_READ, /* handshake needs more bytes */
-	TLS_CLOSED, /* the peer sent close_notify */
-	TLS_FAILED, /* the connection is beyond repair; an alert may lie in the reply */
+	TLS_CLOSED,    /* the peer sent close_notify */
+	TLS_FAILED,    /* the connection is beyond repair; an alert may lie in the reply */
 };
 
 struct tls;
@@ -44,9 +44,10 @@ void tls_free(struct tls *t);
 enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out) must_use;
 /* Opens all records of `in`: plaintext is appended to `plain`, which needs room for in->len bytes
  * and TLS_RECORD_MAX (the rest of a record that came before); answers go to `reply`. */
-enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, struct sink *reply)
-    must_use;
-/* Seals len bytes into records of at most TLS_RECORD_MAX; `out` needs tls_seal_bound(len) of room. */
+enum tls_result tls_open(
+    struct tls *t, struct span *in, struct sink *plain, struct sink *reply) must_use;
+/* Seals len bytes into records of at most TLS_RECORD_MAX; `out` needs tls_seal_bound(len) of room.
+ */
 bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out) must_use;
 static inline size_t tls_seal_bound(size_t len)
 {

@@ -31,9 +31,9 @@ static void log_connect(struct conn *c)
 	if (!worker_may_log(c->worker, &c->worker->log_connects))
 		return;
 	snprintf(rest, sizeof(rest), " by=%s%s%s",
-	    !c->tls                             ? "tcp"
+	    !c->tls                           ? "tcp"
 	    : tls_minor_version(c->tls) == 13 ? "tls1.3"
-						: "tls1.2",
+					      : "tls1.2",
 	    c->ws ? "+websocket" : "", c->mesh_peer ? " mesh-peer" : "");
 	log_life(c, "connect", rest);
 }
@@ -113,7 +113,8 @@ void conn_admit(struct worker *w, struct admit *a)
 		count(&w->counters, C_DUP_TOTAL, 1);
 	log_connect(c);
 	conn_arm(c);
-	/* ServerInfo first: nothing else can be queued before it, as nobody knew of this connection. */
+	/* ServerInfo first: nothing else can be queued before it, as nobody knew of this
+	 * connection. */
 	conn_put_control(c, FRAME_SERVER_INFO, a->server_info + FRAME_HEADER_LEN,
 	    a->server_info_len - FRAME_HEADER_LEN);
 	if (!c->dead && loop_add(&w->loop, &c->watch, EPOLLIN) < 0)

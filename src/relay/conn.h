@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn.h: an established DERP connection, from its login to its end, on the worker that owns its key.
+ * conn.h: an established DERP connection, from its login to its end, on the worker that owns its
+ * key.
  *
- * Life: conn_admit makes it from a gate's letter: it joins its peer record, ServerInfo goes out first
- * of all. conn_close takes it out of everything at once and marks it dead; the worker frees it at the
- * end of the turn, as events and lists of that turn may still name it.
+ * Life: conn_admit makes it from a gate's letter: it joins its peer record, ServerInfo goes out
+ * first of all. conn_close takes it out of everything at once and marks it dead; the worker frees
+ * it at the end of the turn, as events and lists of that turn may still name it.
  */
 #ifndef SLUICE_RELAY_CONN_H
 #define SLUICE_RELAY_CONN_H
@@ -49,7 +50,7 @@ struct fresh {
 struct conn {
 	struct watch watch;
 	struct worker *worker;
-	struct tls *tls; /* NULL on plain TCP */
+	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
 	struct peer *peer;
 	struct conn *next_of_peer;
@@ -59,9 +60,9 @@ struct conn {
 	bool mesh_peer, prober, not_ideal;
 	bool home;
 	bool dead;
-	bool blocked; /* the socket takes no more: EPOLLOUT is asked for */
+	bool blocked;    /* the socket takes no more: EPOLLOUT is asked for */
 	bool pong_waits; /* a Pong lies in control */
-	bool dirty; /* on the worker's list of those to flush */
+	bool dirty;      /* on the worker's list of those to flush */
 
 	/* in: what came of a frame that is not whole yet, and what of a frame is to be skipped */
 	struct pool_buf *rest;

@@ -16,8 +16,8 @@
 
 #include "base/clock.h"
 #include "io/tls.h"
+#include "relay/batch.h"
 #include "relay/worker.h"
-#include "wire/websocket.h"
 
 /* Packets of one flow as they are parsed, contiguous, headers already turned round. */
 struct run {
@@ -84,6 +84,8 @@ static void conn_read(struct conn *c)
 	uint64_t t0 = clock_cycles(), t1, t2;
 	ssize_t n;
 
+	if (unlikely(c->dead))
+		return; /* by the flush that made room */
 	to.len = stream_restore(c, base);
 	n = recv(c->watch.fd, coded ? w->cipher : base + to.len, READ_MAX, MSG_DONTWAIT);
 	t1 = clock_cycles();
@@ -114,6 +116,8 @@ void forward_early(struct conn *c, const uint8_t *p, uint32_t len)
 	uint8_t *base = forward_arena(c->worker);
 
 	CHECK(len <= SLAB_BYTES);
+	if (c->dead)
+		return;
 	memcpy(base, p, len);
 	forward_stream(c, base, len);
 }
@@ -134,8 +138,8 @@ static uint32_t find_flow(struct conn *c, const struct key *dst)
 	hash = key_hash(dst);
 	slot = flow_lookup(&w->flows, c->slot, dst, hash);
 	if (slot == FLOW_NONE) {
-		slot = flow_create(&w->flows, &c->flows, c->slot, dst, hash, w->now_ds,
-		    worker_flow_set, w);
+		slot = flow_create(
+		    &w->flows, &c->flows, c->slot, dst, hash, w->now_ds, worker_flow_set, w);
 		w->flows.slot[slot].owner = (uint32_t)key_owner(hash, w->config->workers);
 	}
 	c->flows.last = slot;
@@ -152,9 +156,8 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 	uint32_t slot;
 
 	/* The run ends before the table may change under it. */
-	if (run->flow != FLOW_NONE &&
-	    (run->disco != disco || run->len >= RUN_BYTES_MAX ||
-		!key_equal(&w->flows.slot[run->flow].dst, dst))) {
+	if (run->flow != FLOW_NONE && (run->disco != disco || run->len >= RUN_BYTES_MAX ||
+					  !key_equal(&w->flows.slot[run->flow].dst, dst))) {
 		route(c, run);
 		if (unlikely(c->dead))
 			return false;
@@ -185,8 +188,7 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 /* Any other frame at p, of which `avail` bytes of payload are here. False: no further for now. */
 static bool other_frame(struct conn *c, uint8_t *p, size_t avail, size_t *at)
 {
-	int64_t used =
-	    conn_frame(c, p[0], frame_payload_len(p), p + FRAME_HEADER_LEN, avail);
+	int64_t used = conn_frame(c, p[0], frame_payload_len(p), p + FRAME_HEADER_LEN, avail);
 
 	if (used < 0)
 		return false;
@@ -333,15 +335,14 @@ void forward_mailed(struct worker *w, int from, const struct run_letter *l, uint
 	worker_drop(w, l->flow, (uint32_t)from, DROP_UNKNOWN_DEST, l->disco, l->packets,
 	    frames_payload(bytes, l->packets));
 	if (l->disco) {
-		struct not_here_letter *n = mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE,
-		    sizeof(*n), true);
+		struct not_here_letter *n =
+		    mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE, sizeof(*n), true);
 
 		if (!n) {
 			count(&w->counters, C_MAIL_LOST, 1);
 			return;
 		}
-		*n = (struct not_here_letter){
-		    .to = l->from, .key = l->dst, .packets = l->packets};
+		*n = (struct not_here_letter){.to = l->from, .key = l->dst, .packets = l->packets};
 		mail_commit(w->mail, w->self, from);
 	}
 }
@@ -406,124 +407,6 @@ static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, u
 
 /* ---- Gather, seal, send ---------------------------------------------------------------------- */
 
-/* What goes into one send. Once gathered, packets count as sent. */
-struct batch {
-	struct iovec iov[BATCH_IOV];
-	int n;
-	size_t bytes;
-	uint32_t packets;
-	uint64_t payload;
-	uint64_t delay_ms; /* longest wait of a packet in it */
-};
-
-/* False when the batch is full enough to go first. */
-static bool batch_add(struct batch *b, const uint8_t *p, size_t len)
-{
-	struct iovec *last = b->n ? &b->iov[b->n - 1] : NULL;
-
-	if (b->bytes > 0 && b->bytes + len > BATCH_BYTES)
-		return false;
-	if (last && (uint8_t *)last->iov_base + last->iov_len == p) {
-		last->iov_len += len;
-	} else {
-		if (b->n == BATCH_IOV)
-			return false;
-		b->iov[b->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)p, .iov_len = len};
-	}
-	b->bytes += len;
-	return true;
-}
-
-static bool gather_control(struct conn *c, struct batch *b)
-{
-	if (!c->control)
-		return true;
-	if (!batch_add(b, c->control->data, c->control_len))
-		return false;
-	c->control->next = c->worker->spent;
-	c->worker->spent = c->control;
-	c->control = NULL;
-	c->control_len = 0;
-	c->pong_waits = false;
-	return true;
-}
-
-static bool gather_waiting(struct conn *c, struct waitq *q, struct batch *b)
-{
-	struct wait_entry *e;
-	uint32_t before = q->bytes;
-	bool all = true;
-
-	while ((e = waitq_peek(q))) {
-		all = batch_add(b, e->frame, e->len);
-		if (!all)
-			break;
-		b->packets++;
-		b->payload += e->len - FRAME_PACKET_HEAD;
-		b->delay_ms = MAX(b->delay_ms, (uint32_t)c->worker->now_ms - e->at_ms);
-		waitq_pop(q, &c->worker->spent);
-	}
-	count_down(&c->worker->counters, C_QUEUE_BYTES, before - q->bytes);
-	return all;
-}
-
-static bool gather_fresh(struct conn *c, struct fresh *list, struct batch *b)
-{
-	struct slice *s;
-
-	for (; (s = list->first); list->first = s->next) {
-		if (!batch_add(b, s->p, s->len))
-			return false;
-		b->packets += s->packets;
-		b->payload += frames_payload(s->len, s->packets);
-		c->fresh_bytes -= s->len;
-	}
-	list->last = NULL;
-	return true;
-}
-
-/* Control frames, then disco, then data; within each what waited before what is fresh. */
-static void gather(struct conn *c, struct batch *b)
-{
-	(void)(gather_control(c, b) && gather_waiting(c, &c->wait[KIND_DISCO], b) &&
-	       gather_fresh(c, &c->fresh[KIND_DISCO], b) &&
-	       gather_waiting(c, &c->wait[KIND_OTHER], b) &&
-	       gather_fresh(c, &c->fresh[KIND_OTHER], b));
-}
-
-/* Seals a batch into records of up to 16 KiB: straight from where it lies when a piece is long, else
- * small pieces are put together first. */
-static bool seal_batch(struct conn *c, const struct batch *b, struct sink *out)
-{
-	struct worker *w = c->worker;
-	size_t held = 0;
-
-	for (int i = 0; i < b->n; i++) {
-		const uint8_t *p = b->iov[i].iov_base;
-		size_t len = b->iov[i].iov_len;
-
-		while (len > 0) {
-			size_t n = MIN(len, TLS_RECORD_MAX - held);
-
-			if (held == 0 && (n == TLS_RECORD_MAX || b->n == 1)) {
-				if (!tls_seal(c->tls, p, n, out))
-					return false;
-			} else {
-				memcpy(w->record + held, p, n);
-				held += n;
-				if (held == TLS_RECORD_MAX) {
-					if (!tls_seal(c->tls, w->record, held, out))
-						return false;
-					held = 0;
-				}
-			}
-			p += n;
-			len -= n;
-		}
-	}
-	return held == 0 || tls_seal(c->tls, w->record, held, out);
-}
-
 /* Bytes that the socket took; -1 when the connection was closed. */
 ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n)
 {
@@ -550,8 +433,8 @@ static void note_sent(struct conn *c, const struct batch *b)
 		uint64_t avg = w->queue_delay_us;
 
 		/* Moving average, as derper keeps it: a tenth of the new, nine of the old. */
-		__atomic_store_n(&w->queue_delay_us, (avg * 9 + b->delay_ms * 1000) / 10,
-		    __ATOMIC_RELAXED);
+		__atomic_store_n(
+		    &w->queue_delay_us, (avg * 9 + b->delay_ms * 1000) / 10, __ATOMIC_RELAXED);
 	}
 }
 
@@ -573,7 +456,7 @@ static void send_batch(struct conn *c, struct batch *b)
 	if (c->tls) {
 		struct sink out = {.p = w->batch, .cap = BATCH_ROOM};
 
-		if (!seal_batch(c, b, &out)) {
+		if (!stream_seal(c, b, &out)) {
 			conn_close(c, CLOSE_TLS_FAILED);
 			return;
 		}
@@ -607,7 +490,7 @@ void forward_flush(struct conn *c)
 	while (!c->dead && !c->blocked && has_output(c)) {
 		struct batch b = {.n = 0, .bytes = 0, .packets = 0, .payload = 0, .delay_ms = 0};
 
-		gather(c, &b);
+		batch_gather(c, &b);
 		send_batch(c, &b);
 	}
 	if (c->blocked && !c->dead)
@@ -648,4 +531,3 @@ void forward_ready(struct watch *watch, uint32_t events)
 	else if (events & (EPOLLHUP | EPOLLERR))
 		conn_close(c, CLOSE_CLIENT);
 }
-

@@ -21,17 +21,17 @@ struct websocket;
 
 enum letter_kind {
 	LETTER_ADMIT = 1, /* gate → worker: struct admit *, a client that has logged in */
-	LETTER_RUN, /* worker → worker: struct run_letter, packets for a key that it owns */
-	LETTER_WATCH_GONE, /* worker → worker: struct key_letter, tell me when that key goes */
-	LETTER_GONE, /* worker → worker: struct key_letter, it has gone */
-	LETTER_NOT_HERE, /* worker → worker: struct not_here_letter */
-	LETTER_DROPS, /* worker → worker: struct drop_report[], for flows of the reader */
-	LETTER_ASK_FLOWS, /* gate → worker: empty */
-	LETTER_FLOWS, /* worker → gate: struct flow_part * */
+	LETTER_RUN,       /* worker → worker: struct run_letter, packets for a key that it owns */
+	LETTER_WATCH_GONE,  /* worker → worker: struct key_letter, tell me when that key goes */
+	LETTER_GONE,        /* worker → worker: struct key_letter, it has gone */
+	LETTER_NOT_HERE,    /* worker → worker: struct not_here_letter */
+	LETTER_DROPS,       /* worker → worker: struct drop_report[], for flows of the reader */
+	LETTER_ASK_FLOWS,   /* gate → worker: empty */
+	LETTER_FLOWS,       /* worker → gate: struct flow_part * */
 	LETTER_ASK_CLIENTS, /* gate → worker: empty */
-	LETTER_CLIENTS, /* worker → gate: struct client_part * */
-	LETTER_CTX, /* main → gate: SSL_CTX *, new certificates */
-	LETTER_LOG, /* anyone → main: a line */
+	LETTER_CLIENTS,     /* worker → gate: struct client_part * */
+	LETTER_CTX,         /* main → gate: SSL_CTX *, new certificates */
+	LETTER_LOG,         /* anyone → main: a line */
 };
 
 /* A connection, across threads and time. */
@@ -42,15 +42,15 @@ struct conn_ref {
 
 /* A client at the moment when its login is accepted; the worker makes a connection of it. */
 struct admit {
-	int fd; /* non-blocking, in no epoll */
-	struct tls *tls; /* NULL on plain TCP */
+	int fd;               /* non-blocking, in no epoll */
+	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
 	struct client_info info;
 	bool mesh_peer;
 	bool not_ideal;
-	uint64_t number; /* counts logins of this process */
+	uint64_t number;      /* counts logins of this process */
 	struct in6_addr addr; /* IPv4 as mapped */
-	uint16_t port; /* host order */
+	uint16_t port;        /* host order */
 	uint32_t server_info_len;
 	uint8_t server_info[LOGIN_FRAME_MAX]; /* whole frame, sent first of all */
 	uint32_t early_len;

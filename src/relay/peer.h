@@ -29,8 +29,8 @@ struct peer_totals {
 struct peer {
 	struct key key;
 	uint64_t hash;
-	struct conn *active; /* gets the packets; NULL when the key is not connected */
-	struct conn *conns; /* all, the one that sent last first (conn->next_of_peer) */
+	struct conn *active;    /* gets the packets; NULL when the key is not connected */
+	struct conn *conns;     /* all, the one that sent last first (conn->next_of_peer) */
 	uint64_t gone_watchers; /* bit w: tell worker w when the key has gone */
 	uint32_t slot;
 	uint32_t nconns;

@@ -55,7 +55,8 @@ static uint32_t sighting_new(struct sightings *s)
 	return i;
 }
 
-static uint32_t source_new(struct sightings *s, const struct key *key, uint64_t hash, uint16_t owner)
+static uint32_t source_new(
+    struct sightings *s, const struct key *key, uint64_t hash, uint16_t owner)
 {
 	uint32_t i = s->free_source;
 
@@ -138,8 +139,8 @@ void sighting_set_fini(struct sightings *s, struct sighting_set *set)
 		forget(s, set, set->first);
 }
 
-static void sighting_link(struct sightings *s, struct sighting_set *set, struct conn *c,
-    uint32_t source, uint64_t pair)
+static void sighting_link(
+    struct sightings *s, struct sighting_set *set, struct conn *c, uint32_t source, uint64_t pair)
 {
 	uint32_t i = sighting_new(s);
 	uint32_t first = s->source[source].first;

@@ -2,10 +2,10 @@
 /*
  * sighting.h: who has heard from whom, so that PeerGone reaches those who must know.
  *
- * When a connection first receives from a key, the pair is noted here, on the receiver's worker; the
- * first sighting of a key on a worker asks the key's owner to tell when it goes. So the owner keeps
- * one bit a worker for each key, a disconnect costs one letter a worker that is concerned, and
- * nothing depends on flows or on where the sender is.
+ * When a connection first receives from a key, the pair is noted here, on the receiver's worker;
+ * the first sighting of a key on a worker asks the key's owner to tell when it goes. So the owner
+ * keeps one bit a worker for each key, a disconnect costs one letter a worker that is concerned,
+ * and nothing depends on flows or on where the sender is.
  *
  * Bounded: SIGHTINGS_PER_CONN a connection (then its oldest is forgotten), SIGHTINGS_MAX a worker.
  */
@@ -39,7 +39,7 @@ struct source {
 	uint32_t first; /* sighting */
 	uint32_t next_free;
 	uint16_t owner; /* worker */
-	bool told; /* the owner knows that we want to be told */
+	bool told;      /* the owner knows that we want to be told */
 	bool untold_listed;
 	uint32_t next_untold; /* of those whose owner is still to be asked */
 };
@@ -49,7 +49,7 @@ struct sightings {
 	struct source *source;
 	uint32_t nsightings, nsources; /* allocated */
 	uint32_t free_sighting, free_source;
-	uint32_t used; /* sightings in use */
+	uint32_t used;   /* sightings in use */
 	uint32_t untold; /* list */
 	struct map64 by_pair;
 	struct map64 by_source;
@@ -59,7 +59,8 @@ struct sightings {
 struct sighting_set {
 	uint32_t first, last;
 	uint32_t n;
-	uint64_t last_hash; /* source of the last sighting looked for: a run of packets costs nothing */
+	uint64_t
+	    last_hash; /* source of the last sighting looked for: a run of packets costs nothing */
 };
 
 void sightings_init(struct sightings *s);

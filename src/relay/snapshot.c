@@ -10,8 +10,11 @@
 void snapshot_ask_flows(struct worker *w)
 {
 	/* One is under way: it answers this question too. */
+	if (w->flow_part)
+		return;
+	w->flow_part = flow_part_new(w->self, w->flows.used + SLACK_ROWS);
 	if (!w->flow_part)
-		w->flow_part = flow_part_new(w->self, w->flows.used + SLACK_ROWS);
+		w->flow_part = flow_part_new(w->self, 0); /* the sums at least */
 }
 
 void snapshot_ask_clients(struct worker *w)

@@ -11,7 +11,8 @@
 
 #include "relay/worker.h"
 
-/* ---- A socket that takes no more -------------------------------------------------------------- */
+/* ---- A socket that takes no more --------------------------------------------------------------
+ */
 
 /* The socket takes no more: what is for the wire already must be kept, byte for byte. */
 void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
@@ -122,8 +123,8 @@ void stall_fresh(struct conn *c)
 void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 {
 	struct worker *w = c->worker;
-	struct iovec iov[2] = {{.iov_base = NULL, .iov_len = 0},
-	    {.iov_base = (void *)(uintptr_t)p, .iov_len = len}};
+	struct iovec iov[2] = {
+	    {.iov_base = NULL, .iov_len = 0}, {.iov_base = (void *)(uintptr_t)p, .iov_len = len}};
 	struct pool_buf *old = c->sealed;
 	ssize_t sent;
 
@@ -131,8 +132,8 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 		return;
 	if (c->blocked) {
 		/* Behind what is on its way already. */
-		iov[0] = (struct iovec){.iov_base = old->data + c->sealed_at,
-		    .iov_len = c->sealed_len - c->sealed_at};
+		iov[0] = (struct iovec){
+		    .iov_base = old->data + c->sealed_at, .iov_len = c->sealed_len - c->sealed_at};
 		if (iov[0].iov_len + len > POOL_MAX) {
 			conn_close(c, CLOSE_SLOW_CONTROL);
 			return;
@@ -150,8 +151,8 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 void stall_unblock(struct conn *c)
 {
 	struct worker *w = c->worker;
-	struct iovec iov = {.iov_base = c->sealed->data + c->sealed_at,
-	    .iov_len = c->sealed_len - c->sealed_at};
+	struct iovec iov = {
+	    .iov_base = c->sealed->data + c->sealed_at, .iov_len = c->sealed_len - c->sealed_at};
 	ssize_t sent = forward_send_iov(c, &iov, 1);
 
 	if (sent <= 0)
@@ -172,7 +173,8 @@ void stall_unblock(struct conn *c)
 	loop_set(&w->loop, &c->watch, c->paused ? 0 : EPOLLIN);
 }
 
-/* ---- A worker that takes no more -------------------------------------------------------------- */
+/* ---- A worker that takes no more --------------------------------------------------------------
+ */
 
 /* Whether packets to another worker may be parsed on: a run never meets a full ring. */
 bool stall_has_room(struct conn *c, uint32_t owner)
@@ -200,8 +202,11 @@ static void resume(struct conn *c)
 {
 	struct worker *w = c->worker;
 	uint8_t *base = forward_arena(w);
-	uint32_t len = stream_restore(c, base);
+	uint32_t len;
 
+	if (c->dead)
+		return; /* since it was put on the list, or by the flush that made room */
+	len = stream_restore(c, base);
 	c->paused = NULL;
 	forward_stream(c, base, len);
 	if (!c->dead && !c->paused)
@@ -241,7 +246,8 @@ void stall_retry_paused(struct worker *w)
 			retry_neighbour(w, to);
 }
 
-/* ---- The end of a connection ------------------------------------------------------------------ */
+/* ---- The end of a connection ------------------------------------------------------------------
+ */
 
 void stall_drop_all(struct conn *c)
 {
@@ -263,9 +269,11 @@ void stall_drop_all(struct conn *c)
 		struct conn **at = &n->paused;
 		struct conn *last = NULL;
 
-		for (; *at != c; at = &(*at)->next_paused)
+		/* While those that waited are resumed, they are on no list. */
+		for (; *at && *at != c; at = &(*at)->next_paused)
 			last = *at;
-		*at = c->next_paused;
+		if (*at)
+			*at = c->next_paused;
 		if (n->paused_last == c)
 			n->paused_last = last;
 		c->paused = NULL;

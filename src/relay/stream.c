@@ -4,6 +4,7 @@
  * came too early.
  */
 #include "io/tls.h"
+#include "relay/batch.h"
 #include "relay/worker.h"
 #include "wire/websocket.h"
 
@@ -57,8 +58,8 @@ enum close_reason stream_open(struct conn *c, size_t n, struct sink *to)
 		enum ws_result r;
 
 		reply.len = 0;
-		r = ws_open(c->ws, plain.p, plain.len, to->p + to->len, &n, reply.p, &reply.len,
-		    reply.cap);
+		r = ws_open(
+		    c->ws, plain.p, plain.len, to->p + to->len, &n, reply.p, &reply.len, reply.cap);
 		to->len += n;
 		if (r != WS_OK)
 			ws_end = r == WS_CLOSED ? CLOSE_CLIENT : CLOSE_WS_ERROR;
@@ -85,4 +86,37 @@ size_t stream_frame(struct conn *c, const struct iovec *iov, int n)
 	for (int i = 0; i < n; i++)
 		sink_put(&all, iov[i].iov_base, iov[i].iov_len);
 	return ws_seal(all.p, all.len, w->framed);
+}
+
+/* Seals a batch into records of up to 16 KiB: straight from where it lies when a piece is long,
+ * else small pieces are put together first. */
+bool stream_seal(struct conn *c, const struct batch *b, struct sink *out)
+{
+	struct worker *w = c->worker;
+	size_t held = 0;
+
+	for (int i = 0; i < b->n; i++) {
+		const uint8_t *p = b->iov[i].iov_base;
+		size_t len = b->iov[i].iov_len;
+
+		while (len > 0) {
+			size_t n = MIN(len, TLS_RECORD_MAX - held);
+
+			if (held == 0 && (n == TLS_RECORD_MAX || b->n == 1)) {
+				if (!tls_seal(c->tls, p, n, out))
+					return false;
+			} else {
+				memcpy(w->record + held, p, n);
+				held += n;
+				if (held == TLS_RECORD_MAX) {
+					if (!tls_seal(c->tls, w->record, held, out))
+						return false;
+					held = 0;
+				}
+			}
+			p += n;
+			len -= n;
+		}
+	}
+	return held == 0 || tls_seal(c->tls, w->record, held, out);
 }

@@ -24,8 +24,8 @@ bool waitq_push(
 	struct wait_entry *e;
 
 	if (!q->tail || q->tail->cap - q->tail_end < size) {
-		uint32_t want = q->tail ? NEXT_BUFFER - (uint32_t)sizeof(struct pool_buf)
-					: FIRST_BUFFER;
+		uint32_t want =
+		    q->tail ? NEXT_BUFFER - (uint32_t)sizeof(struct pool_buf) : FIRST_BUFFER;
 		struct pool_buf *b = pool_get(pool, MAX(want, size));
 
 		if (!b)

@@ -15,7 +15,7 @@
 #include "flow/table.h"
 
 struct wait_entry {
-	uint32_t len; /* of the frame */
+	uint32_t len;   /* of the frame */
 	uint32_t at_ms; /* low half of the turn's clock */
 	struct flow_ref flow;
 	uint32_t flow_worker;
@@ -26,7 +26,7 @@ struct wait_entry {
 struct waitq {
 	struct pool_buf *head; /* buffers, oldest first */
 	struct pool_buf *tail;
-	uint32_t head_at; /* where the oldest entry begins in head */
+	uint32_t head_at;  /* where the oldest entry begins in head */
 	uint32_t tail_end; /* where the next entry goes in tail */
 	uint32_t packets;
 	uint32_t bytes; /* of frames */

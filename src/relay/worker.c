@@ -229,8 +229,7 @@ static void ask_owners(struct worker *w)
 		/* Copied, as watch_gone may forget the source at once. */
 		struct key k = s->key;
 
-		if (s->owner != w->self &&
-		    !mail_key(w, s->owner, LETTER_WATCH_GONE, &k, s->hash))
+		if (s->owner != w->self && !mail_key(w, s->owner, LETTER_WATCH_GONE, &k, s->hash))
 			return;
 		sightings_told(&w->sightings);
 		if (s->owner == w->self)
@@ -243,8 +242,8 @@ static void ask_owners(struct worker *w)
 static void take_drops(struct worker *w, const struct drop_report *r, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		flow_drop(&w->flows, r[i].flow, (enum drop_reason)r[i].reason, r[i].packets,
-		    r[i].bytes);
+		flow_drop(
+		    &w->flows, r[i].flow, (enum drop_reason)r[i].reason, r[i].packets, r[i].bytes);
 }
 
 static void read_letter(void *arg, int from, const struct letter *l)
@@ -334,15 +333,16 @@ bool worker_may_log(struct worker *w, uint32_t *folded)
 static void log_folded(struct worker *w)
 {
 	if (w->log_connects || w->log_disconnects)
-		log_info("%u more connects and %u more disconnects in this second",
-		    w->log_connects, w->log_disconnects);
+		log_info("%u more connects and %u more disconnects in this second", w->log_connects,
+		    w->log_disconnects);
 	w->log_lines = w->log_connects = w->log_disconnects = 0;
 }
 
 static void log_to_main(void *arg, const char *line, size_t len)
 {
 	struct worker *w = arg;
-	void *l = mail_reserve(w->mail, w->self, mail_main(w->mail), LETTER_LOG, (uint32_t)len, false);
+	void *l =
+	    mail_reserve(w->mail, w->self, mail_main(w->mail), LETTER_LOG, (uint32_t)len, false);
 
 	if (!l)
 		return; /* main is behind by a ring of lines */

@@ -2,9 +2,9 @@
 /*
  * worker.h: one of N threads that own keys, and with them connections, flows, queues, counters.
  *
- * A turn: events are read and routed, mail is taken, paused connections are tried again, timers run;
- * then every destination that got something is flushed, mail is published, the dead are freed. What
- * a packet points to (a receive buffer, another worker's ring) stays valid until that flush.
+ * A turn: events are read and routed, mail is taken, paused connections are tried again, timers
+ * run; then every destination that got something is flushed, mail is published, the dead are freed.
+ * What a packet points to (a receive buffer, another worker's ring) stays valid until that flush.
  */
 #ifndef SLUICE_RELAY_WORKER_H
 #define SLUICE_RELAY_WORKER_H
@@ -37,9 +37,7 @@
 #define FRESH_MAX (256u << 10)
 /* A run of packets is cut here, so that it and one more packet fit a letter and a buffer. */
 #define RUN_BYTES_MAX (48u << 10)
-/* What is sealed and sent at once, unless a single run is longer. */
-#define BATCH_BYTES (64u << 10)
-#define BATCH_IOV 128
+/* Room for what is sealed and sent at once. */
 #define BATCH_ROOM (RUN_BYTES_MAX + FRAME_MAX + (8u << 10))
 /* The largest letter with packets: such room is made sure of before a run begins. */
 #define RUN_LETTER_MAX ((uint32_t)sizeof(struct run_letter) + RUN_BYTES_MAX + FRAME_MAX)
@@ -50,13 +48,15 @@
 /* One read in so many has its flow counting priced with the cycle counter. */
 #define PRICE_EVERY 64
 
+struct batch;
+
 /* What the relay needs to know of the options. */
 struct relay_config {
 	int workers;
 	uint32_t flow_limit;
-	uint32_t queue_packets; /* cap on waiting packets by number, 0 none */
+	uint32_t queue_packets;    /* cap on waiting packets by number, 0 none */
 	uint64_t write_timeout_ms; /* 0 none */
-	size_t queue_memory; /* bytes a worker */
+	size_t queue_memory;       /* bytes a worker */
 };
 
 /* A run of packets of one flow, contiguous, to be sent in this turn. */
@@ -78,7 +78,7 @@ struct drop_box {
 /* How a worker sees another one to which it mails. */
 struct neighbour {
 	struct conn *paused, *paused_last; /* connections that wait for room in its ring */
-	uint64_t seen_tail; /* progress of that ring */
+	uint64_t seen_tail;                /* progress of that ring */
 	uint64_t progress_ms;
 	bool stuck;
 	struct drop_box drops;
@@ -116,13 +116,13 @@ struct worker {
 
 	struct conn *dirty, *dead;
 	struct pool_buf *spent; /* buffers whose frames are being sent */
-	uint8_t *arena; /* receive buffers of this turn */
+	uint8_t *arena;         /* receive buffers of this turn */
 	uint32_t arena_used;
-	uint8_t *cipher; /* READ_MAX: what TLS or WebSocket has still to open */
-	uint8_t *plain; /* SLAB_BYTES: between TLS and WebSocket */
-	uint8_t *record; /* TLS_RECORD_MAX: small slices gathered for one record */
-	uint8_t *batch; /* BATCH_ROOM + a little: what is sealed for one send */
-	uint8_t *framed; /* the same: between WebSocket and TLS */
+	uint8_t *cipher;     /* READ_MAX: what TLS or WebSocket has still to open */
+	uint8_t *plain;      /* SLAB_BYTES: between TLS and WebSocket */
+	uint8_t *record;     /* TLS_RECORD_MAX: small slices gathered for one record */
+	uint8_t *batch;      /* BATCH_ROOM + a little: what is sealed for one send */
+	uint8_t *framed;     /* the same: between WebSocket and TLS */
 	struct slice *slice; /* SLICES_MAX */
 	uint32_t slices;
 
@@ -139,8 +139,8 @@ struct worker {
 	uint64_t queue_bytes_shown;
 };
 
-struct worker *worker_new(int self, const struct relay_config *config, struct mail *mail,
-    uint64_t start_ms);
+struct worker *worker_new(
+    int self, const struct relay_config *config, struct mail *mail, uint64_t start_ms);
 void worker_free(struct worker *w);
 /* The thread's body: until worker_stop. */
 void *worker_run(void *worker);
@@ -205,6 +205,9 @@ void stream_keep(struct conn *c, const uint8_t *p, size_t len);
 enum close_reason stream_open(struct conn *c, size_t n, struct sink *to);
 /* WebSocket messages of these bytes, into w->framed; returns their length. */
 size_t stream_frame(struct conn *c, const struct iovec *iov, int n);
+
+/* Seals a batch into records of up to 16 KiB. */
+bool stream_seal(struct conn *c, const struct batch *b, struct sink *out);
 
 /* stall.c */
 /* The socket took `sent` bytes of these: the others are kept, and packets wait from now on. */
