@@ -85,10 +85,12 @@ SSL_CTX *tls_server_ctx_new(void)
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_read_ahead(ctx, 0);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
-	if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) {
+	if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
+	    SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+					  "TLS_CHACHA20_POLY1305_SHA256") != 1) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -152,6 +154,13 @@ enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out)
 	return ret == 1 ? TLS_OK : tls_verdict(t, ret);
 }
 
+/* OpenSSL's buffers, 16 KiB each way, are held only during a call, but for the rest of a record.
+ * SSL_MODE_RELEASE_BUFFERS would free and allocate them once a record instead of once a call. */
+static void drop_buffers(struct tls *t)
+{
+	SSL_free_buffers(t->ssl);
+}
+
 enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, struct sink *reply)
 {
 	enum tls_result res = TLS_OK;
@@ -172,6 +181,7 @@ enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, str
 	}
 	t->in = NULL;
 	t->out = NULL;
+	drop_buffers(t);
 	return res == TLS_WANT_READ ? TLS_OK : res;
 }
 
@@ -189,6 +199,7 @@ bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
 		len -= n;
 	}
 	t->out = NULL;
+	drop_buffers(t);
 	if (ret == 1)
 		return true;
 	ERR_clear_error();

@@ -61,13 +61,6 @@ func startTLS(t *testing.T) *server {
 	t.Helper()
 	s := &server{home: t.TempDir(), roots: x509.NewCertPool()}
 	s.start(t, "-certmode", "manual", "-certdir", filepath.Join(s.home, "certs"))
-	conn, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal("learning the server's certificate: ", err)
-	}
-	defer conn.Close()
-	s.chain = conn.ConnectionState().PeerCertificates
-	s.roots.AddCert(s.chain[0])
 	return s
 }
 
@@ -102,6 +95,24 @@ func (s *server) start(t *testing.T, flags ...string) {
 			t.Logf("server log:\n%s", s.logTail())
 		}
 	})
+	s.meet(t)
+}
+
+// meet waits until the server answers, which may be after it accepts, and learns who it is.
+func (s *server) meet(t *testing.T) {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: deadline}
+	response, err := client.Get(s.url("/derp/probe"))
+	if err != nil {
+		t.Fatal("server does not answer: ", err)
+	}
+	response.Body.Close()
+	if response.TLS != nil {
+		s.chain = response.TLS.PeerCertificates
+		s.roots.AddCert(s.chain[0])
+	}
 	if s.key, err = readKeyFile(s.keyFile()); err != nil {
 		t.Fatal(err)
 	}
