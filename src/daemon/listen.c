@@ -27,7 +27,7 @@ static int open_one(const struct addr *a)
 		if (IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr))
 			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	}
-	if (bind(fd, (const struct sockaddr *)&a->ss, a->len) == 0 && listen(fd, BACKLOG) == 0)
+	if (bind(fd, (const struct sockaddr *)&a->ss, a->len) == 0)
 		return fd;
 	e = errno;
 	close(fd);
@@ -135,11 +135,24 @@ void listen_close(struct listen_plan *plan)
 {
 	int *fd[] = {&plan->public_fd, &plan->http_fd, &plan->debug_fd};
 
-	for (size_t i = 0; i < sizeof(fd) / sizeof(fd[0]); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
 		if (*fd[i] >= 0)
 			close(*fd[i]);
 		*fd[i] = -1;
 	}
+}
+
+int listen_start(const struct listen_plan *plan, char *err, size_t errlen)
+{
+	const int fd[] = {plan->public_fd, plan->http_fd, plan->debug_fd};
+
+	for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
+		if (fd[i] >= 0 && listen(fd[i], BACKLOG) < 0) {
+			snprintf(err, errlen, "cannot listen: %s", strerror(errno));
+			return -1;
+		}
+	}
+	return 0;
 }
 
 int listen_open(const struct options *o, struct listen_plan *plan, char *err, size_t errlen)

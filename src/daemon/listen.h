@@ -17,9 +17,11 @@ struct listen_plan {
 
 #define LISTEN_PLAN_NONE {.public_fd = -1, .http_fd = -1, .debug_fd = -1}
 
-/* Opens all of them, or none: -1 with a line for the operator in err. The caller closes them. */
+/* Binds all of them, or none: -1 with a line for the operator in err. The caller closes them. */
 int listen_open(const struct options *o, struct listen_plan *plan, char *err, size_t errlen)
     must_use;
+/* Lets clients in: once all else is ready, as an open port says so. */
+int listen_start(const struct listen_plan *plan, char *err, size_t errlen) must_use;
 void listen_close(struct listen_plan *plan);
 
 #endif

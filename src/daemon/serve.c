@@ -53,7 +53,8 @@ struct relay {
 	pthread_t *threads;
 	int nthreads;
 	struct listen_plan plan; /* sockets; the gate's once it exists */
-	uint64_t renew_wall_ms, expiry_check_ms;
+	SSL_CTX *ctx;            /* main's reference to what the gate uses; NULL without TLS */
+	uint64_t renew_wall_ms, warn_wall_ms;
 };
 
 /* ---- Log and certificates, main's own work --------------------------------------------------- */
@@ -73,7 +74,13 @@ static void renew_certs(struct relay *r)
 	SSL_CTX *ctx;
 	SSL_CTX **l;
 
-	if (!r->options->tls || wall < r->renew_wall_ms)
+	if (!r->options->tls)
+		return;
+	if (wall >= r->warn_wall_ms) {
+		r->warn_wall_ms = wall + CERT_CHECK_MS;
+		certs_warn_expiry(r->ctx);
+	}
+	if (wall < r->renew_wall_ms)
 		return;
 	ctx = certs_server_ctx(r->options, &r->keys, err, sizeof(err));
 	if (!ctx) {
@@ -82,7 +89,9 @@ static void renew_certs(struct relay *r)
 		return;
 	}
 	r->renew_wall_ms = certs_renew_at(ctx);
-	certs_warn_expiry(ctx);
+	SSL_CTX_free(r->ctx);
+	r->ctx = ctx;
+	SSL_CTX_up_ref(ctx);
 	l = mail_reserve(
 	    r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, sizeof(ctx), true);
 	CHECK(l);
@@ -172,7 +181,6 @@ static void make_workers(struct relay *r)
 static int make_gate(struct relay *r, char *err)
 {
 	const struct options *o = r->options;
-	SSL_CTX *ctx = NULL;
 
 	r->gate_config = (struct gate_config){
 	    .keys = &r->keys,
@@ -182,12 +190,13 @@ static int make_gate(struct relay *r, char *err)
 	    .tcp_user_timeout_ms = o->tcp_user_timeout_ms,
 	};
 	if (o->tls) {
-		ctx = certs_server_ctx(o, &r->keys, err, ERR_LEN);
-		if (!ctx)
+		r->ctx = certs_server_ctx(o, &r->keys, err, ERR_LEN);
+		if (!r->ctx)
 			return -1;
-		r->renew_wall_ms = certs_renew_at(ctx);
+		r->renew_wall_ms = certs_renew_at(r->ctx);
+		SSL_CTX_up_ref(r->ctx);
 	}
-	r->gate = gate_new(&r->gate_config, r->mail, ctx);
+	r->gate = gate_new(&r->gate_config, r->mail, r->ctx);
 	r->counters[r->relay_config.workers] = &r->gate->counters;
 	gate_listen(r->gate, r->plan.public_fd, LISTEN_PUBLIC, o->tls, true);
 	if (r->plan.http_fd >= 0)
@@ -304,10 +313,8 @@ static void announce(const struct relay *r)
 		log_info("made a new server key in %s", o->key_file);
 	key_text(&r->keys.public, text);
 	log_info("server key %s", text);
-	if (r->gate->ctx) {
-		certs_announce(r->gate->ctx, o);
-		certs_warn_expiry(r->gate->ctx);
-	}
+	if (r->ctx)
+		certs_announce(r->ctx, o);
 	log_info("sluice %s is ready: %s on %s, %d workers", SLUICE_VERSION,
 	    o->tls ? "TLS" : "plain HTTP", o->listen, r->relay_config.workers);
 }
@@ -352,6 +359,7 @@ static void relay_free(struct relay *r)
 	if (r->plan.debug_is_unix)
 		unlink(addr_unix_path(r->options->debug_listen));
 	sodium_memzero(r->debug_key, sizeof(r->debug_key));
+	SSL_CTX_free(r->ctx);
 	free(r->worker);
 	free(r->counters);
 	free(r->queue_delays);
@@ -385,7 +393,8 @@ int serve_run(struct options *o)
 	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0)
 		goto failed;
 	make_workers(&r);
-	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0)
+	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0 ||
+	    listen_start(&r.plan, err, sizeof(err)) < 0)
 		goto failed;
 	announce(&r);
 	start_threads(&r);
