@@ -102,6 +102,24 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	X(C_WRITE_TIMEOUTS, "counter", "derp_sclient_write_timeouts", NULL,                       \
 	    "Connections closed because a write did not finish")                                  \
 	X(C_WEBSOCKET_ACCEPTS, "counter", "derp_websocket_accepts", NULL, "WebSocket upgrades")   \
+	X(C_RTT_10, "counter", "derp_tcp_rtt", "le=\"10ms\"",                                     \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_20, "counter", "derp_tcp_rtt", "le=\"20ms\"",                                     \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_50, "counter", "derp_tcp_rtt", "le=\"50ms\"",                                     \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_100, "counter", "derp_tcp_rtt", "le=\"100ms\"",                                   \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_150, "counter", "derp_tcp_rtt", "le=\"150ms\"",                                   \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_250, "counter", "derp_tcp_rtt", "le=\"250ms\"",                                   \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_500, "counter", "derp_tcp_rtt", "le=\"500ms\"",                                   \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_INF, "counter", "derp_tcp_rtt", "le=\"inf\"",                                     \
+	    "Round-trip times of clients, sampled")                                               \
+	X(C_RTT_NONE, "counter", "derp_tcp_rtt", "le=\"non-tcp\"",                                \
+	    "Round-trip times of clients, sampled")                                               \
 	X(C_TLS_ACCEPTED, "counter", "tls_listener_accepted_connections", NULL,                   \
 	    "Connections accepted on the TLS port")                                               \
 	X(C_TLS_REJECTED, "counter", "tls_listener_rejected_connections", NULL,                   \
@@ -147,8 +165,18 @@ enum counter {
 	    COUNTER_COUNT
 };
 
+/* Bounds of the histogram derp_buffered_write_frames: frames of one send, at most. */
+#define WRITE_FRAMES_BOUNDS                                           \
+	{                                                             \
+		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100 \
+	}
+#define WRITE_FRAMES_BUCKETS 17
+
 struct counters {
 	_Alignas(64) uint64_t v[COUNTER_COUNT];
+	uint64_t
+	    write_frames[WRITE_FRAMES_BUCKETS]; /* not cumulative; the last is beyond the bounds */
+	uint64_t write_frames_sum;
 	uint64_t drop_packets[DROP_REASON_COUNT][KIND_COUNT];
 	uint64_t drop_bytes[DROP_REASON_COUNT][KIND_COUNT];
 	uint64_t closed[CLOSE_REASON_COUNT];
@@ -176,6 +204,10 @@ static inline uint64_t tally_read(const uint64_t *v)
 	return __atomic_load_n(v, __ATOMIC_RELAXED);
 }
 
+/* A send of n frames. */
+void counters_write(struct counters *c, uint32_t n);
+/* A client's round-trip time in µs. */
+void counters_rtt(struct counters *c, uint32_t us);
 /* sum += c, number by number. */
 void counters_add(struct counters *sum, const struct counters *c);
 

@@ -28,6 +28,8 @@ static bool gather_control(struct conn *c, struct batch *b)
 		return true;
 	if (!batch_add(b, c->control->data, c->control_len))
 		return false;
+	b->controls = c->controls;
+	c->controls = 0;
 	c->control->next = c->worker->spent;
 	c->worker->spent = c->control;
 	c->control = NULL;
@@ -73,6 +75,13 @@ static bool gather_fresh(struct conn *c, struct fresh *list, struct batch *b)
 /* Control frames, then disco, then data; within each what waited before what is fresh. */
 void batch_gather(struct conn *c, struct batch *b)
 {
+	/* Field by field: the vectors need not be cleared. */
+	b->n = 0;
+	b->bytes = 0;
+	b->packets = 0;
+	b->controls = 0;
+	b->payload = 0;
+	b->delay_ms = 0;
 	(void)(gather_control(c, b) && gather_waiting(c, &c->wait[KIND_DISCO], b) &&
 	       gather_fresh(c, &c->fresh[KIND_DISCO], b) &&
 	       gather_waiting(c, &c->wait[KIND_OTHER], b) &&

@@ -22,6 +22,7 @@ struct batch {
 	int n;
 	size_t bytes;
 	uint32_t packets;
+	uint32_t controls; /* control frames */
 	uint64_t payload;
 	uint64_t delay_ms; /* longest wait of a packet in it */
 };

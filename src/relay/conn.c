@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -187,6 +188,18 @@ void conn_arm(struct conn *c)
 		wheel_set(&c->worker->wheel, &c->timer, at);
 }
 
+/* How far away the client is, as the kernel has it. */
+static void sample_rtt(struct conn *c)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+		counters_rtt(&c->worker->counters, info.tcpi_rtt);
+	else
+		count(&c->worker->counters, C_RTT_NONE, 1);
+}
+
 void conn_tick(struct conn *c)
 {
 	struct worker *w = c->worker;
@@ -197,6 +210,7 @@ void conn_tick(struct conn *c)
 	}
 	if (c->keepalive_at <= w->now_ms) {
 		c->keepalive_at = w->now_ms + c->keepalive_every_ms;
+		sample_rtt(c);
 		conn_put_control(c, FRAME_KEEP_ALIVE, NULL, 0);
 	}
 	if (!c->dead)
@@ -239,6 +253,7 @@ void conn_put_control(struct conn *c, enum frame_type type, const void *payload,
 	if (len)
 		memcpy(p + FRAME_HEADER_LEN, payload, len);
 	c->control_len += FRAME_HEADER_LEN + len;
+	c->controls++;
 	forward_mark_dirty(c);
 }
 

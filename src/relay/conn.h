@@ -72,8 +72,8 @@ struct conn {
 	/* out, in the order in which it is sent */
 	struct pool_buf *sealed; /* bytes for the wire that the socket did not take */
 	uint32_t sealed_at, sealed_len;
-	struct pool_buf *control; /* whole frames other than packets */
-	uint32_t control_len;
+	struct pool_buf *control;       /* whole frames other than packets */
+	uint32_t control_len, controls; /* bytes, frames */
 	struct waitq wait[KIND_COUNT];
 	struct fresh fresh[KIND_COUNT];
 	uint32_t fresh_bytes;

@@ -427,6 +427,7 @@ static void note_sent(struct conn *c, const struct batch *b)
 
 	count(&w->counters, C_PACKETS_SENT, b->packets);
 	count(&w->counters, C_BYTES_SENT, b->payload);
+	counters_write(&w->counters, b->packets + b->controls);
 	c->totals.tx_packets += b->packets;
 	c->totals.tx_bytes += b->payload;
 	if (b->packets) {
@@ -488,7 +489,7 @@ void forward_flush(struct conn *c)
 	struct worker *w = c->worker;
 
 	while (!c->dead && !c->blocked && has_output(c)) {
-		struct batch b = {.n = 0, .bytes = 0, .packets = 0, .payload = 0, .delay_ms = 0};
+		struct batch b;
 
 		batch_gather(c, &b);
 		send_batch(c, &b);

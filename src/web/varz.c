@@ -60,6 +60,23 @@ static void put_drops(struct http_out *o, const char *name, const char *help,
 			    drop_reason_label[r], packet_kind_label[k], value[r][k]);
 }
 
+static void put_write_frames(struct http_out *o, const struct counters *sum)
+{
+	static const uint32_t bounds[] = WRITE_FRAMES_BOUNDS;
+	const char *name = "derp_buffered_write_frames";
+	uint64_t n = 0;
+
+	put_family(o, name, "histogram", "Frames that went out in one send");
+	for (size_t b = 0; b < ARRAY_LEN(bounds); b++) {
+		n += sum->write_frames[b];
+		http_putf(o, "%s_bucket{le=\"%u\"} %" PRIu64 "\n", name, bounds[b], n);
+	}
+	n += sum->write_frames[WRITE_FRAMES_BUCKETS - 1];
+	http_putf(o, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, n);
+	http_putf(
+	    o, "%s_sum %" PRIu64 "\n%s_count %" PRIu64 "\n", name, sum->write_frames_sum, name, n);
+}
+
 static void put_closed(struct http_out *o, const struct counters *sum)
 {
 	put_family(o, "sluice_conns_closed_total", "counter", "Connections that ended, by reason");
@@ -178,6 +195,7 @@ void varz_put(
 	put_drops(o, "derp_bytes_dropped", "Payload bytes of packets that were not delivered",
 	    sum.drop_bytes);
 	put_queue_delay(o, c);
+	put_write_frames(o, &sum);
 	put_closed(o, &sum);
 	if (c->stun)
 		put_stun(o, c->stun);

@@ -76,6 +76,7 @@ static void test_format(void **state)
 	char *families[SERIES_MAX];
 	int nseries = 0, nfamilies = 0;
 	char *save, *family = NULL;
+	bool histogram = false;
 
 	assert_int_equal(f->body[f->body_len - 1], '\n');
 	for (char *line = strtok_r(f->body, "\n", &save); line;
@@ -83,7 +84,9 @@ static void test_format(void **state)
 		char name[128], type[32];
 
 		if (sscanf(line, "# TYPE %127s %31s", name, type) == 2) {
-			assert_true(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0);
+			histogram = strcmp(type, "histogram") == 0;
+			assert_true(histogram || strcmp(type, "counter") == 0 ||
+				    strcmp(type, "gauge") == 0);
 			for (int i = 0; i < nfamilies; i++)
 				assert_string_not_equal(families[i], name);
 			family = families[nfamilies++] = strdup(name);
@@ -92,7 +95,9 @@ static void test_format(void **state)
 		if (sscanf(line, "# HELP %127s %31s", name, type) == 2)
 			continue;
 		assert_non_null(family);
-		assert_int_equal(check_sample(line), strlen(family));
+		/* A histogram's samples carry _bucket, _sum and _count behind the name. */
+		assert_true(histogram ? check_sample(line) > strlen(family)
+				      : check_sample(line) == strlen(family));
 		assert_memory_equal(line, family, strlen(family));
 		*strrchr(line, ' ') = '\0';
 		for (int i = 0; i < nseries; i++)
@@ -119,7 +124,16 @@ static void test_values(void **state)
 	tally(&threads[0].drop_packets[DROP_QUEUE_HEAD][KIND_DISCO], 4);
 	tally(&threads[1].drop_bytes[DROP_QUEUE_HEAD][KIND_OTHER], 44);
 	tally(&threads[1].closed[CLOSE_WS_ERROR], 2);
+	counters_write(&threads[0], 2);
+	counters_write(&threads[1], 12);
+	counters_write(&threads[1], 1000);
+	counters_rtt(&threads[0], 15000);
 	f = get_varz();
+	assert_line(f, "derp_buffered_write_frames_bucket{le=\"1\"} 0");
+	assert_line(f, "derp_buffered_write_frames_bucket{le=\"15\"} 2");
+	assert_line(f, "derp_buffered_write_frames_bucket{le=\"+Inf\"} 3");
+	assert_line(f, "derp_buffered_write_frames_sum 1014");
+	assert_line(f, "derp_tcp_rtt{le=\"20ms\"} 1");
 	assert_line(f, "derp_bytes_received 11");
 	assert_line(f, "# TYPE derp_bytes_received counter");
 	assert_line(f, "# TYPE derp_current_connections gauge");
