@@ -1,0 +1,88 @@
+"""Fixtures: servers that are started for a test and checked when they end."""
+
+import os
+import resource
+
+import pytest
+
+pytest.register_assert_rewrite("derp", "server")
+
+from server import BINARY, ORACLE, Server  # noqa: E402
+
+
+def pytest_configure():
+    # Some tests hold thousands of connections.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} doesn't exist: build it or set SLUICE_BIN", returncode=2)
+
+
+def pytest_collection_modifyitems(items):
+    skips = []
+    if ORACLE:
+        skips.append(("ours", "upstream's derper doesn't do this"))
+    if not os.environ.get("SLUICE_SLOW"):
+        skips.append(("slow", "set SLUICE_SLOW to wait this long"))
+    for item in items:
+        for marker, reason in skips:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Show the servers' logs with a failure."""
+    report = (yield).get_result()
+    if report.failed:
+        for server in getattr(item, "servers", ()):
+            report.sections.append((f"log of {server.log_path.parent.name}", server.log))
+
+
+@pytest.fixture
+def launch(request, tmp_path):
+    """Starts servers without waiting for them: launch(tls=True, flag_name=value, …)."""
+    request.node.servers = []
+
+    def start(**options):
+        directory = tmp_path / f"server{len(request.node.servers)}"
+        directory.mkdir()
+        server = Server(directory, **options)
+        request.node.servers.append(server)
+        return server
+
+    yield start
+    for server in request.node.servers:
+        server.close()
+
+
+@pytest.fixture
+def serve(launch):
+    """Starts servers, waits until they answer, and in the end stops them and checks their exit."""
+    servers = []
+
+    def start(**options):
+        server = launch(**options).wait_ready()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        if not server.stopped:
+            server.stop()
+
+
+@pytest.fixture
+def tls(serve):
+    return serve(tls=True)
+
+
+@pytest.fixture
+def plain(serve):
+    return serve(tls=False)
+
+
+@pytest.fixture(params=["tls", "plain"])
+def either(serve, request):
+    """The test runs twice, with TLS and without."""
+    return serve(tls=request.param == "tls")
