@@ -101,10 +101,11 @@ func (p *peer) notHereAnswers(t *testing.T, nobody key.NodePublic, least int) in
 	for ; count < least; count++ {
 		p.wantGone(t, nobody, derp.PeerGoneReasonNotHere)
 	}
+	want := derp.PeerGoneMessage{Peer: nobody, Reason: derp.PeerGoneReasonNotHere}
 	for ; ; count++ {
 		select {
 		case message := <-p.messages:
-			if want := (derp.PeerGoneMessage{Peer: nobody, Reason: derp.PeerGoneReasonNotHere}); message != derp.ReceivedMessage(want) {
+			if message != derp.ReceivedMessage(want) {
 				t.Fatalf("received %T %v, want %v", message, message, want)
 			}
 		case <-time.After(silence):

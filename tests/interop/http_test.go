@@ -35,7 +35,8 @@ func fetch(t *testing.T, s *server, method, path string, header http.Header) (*h
 func wantStatus(t *testing.T, response *http.Response, status int) {
 	t.Helper()
 	if response.StatusCode != status {
-		t.Fatalf("%s %s answered %s, want %d", response.Request.Method, response.Request.URL.Path, response.Status, status)
+		asked := response.Request
+		t.Fatalf("%s %s answered %s, want %d", asked.Method, asked.URL.Path, response.Status, status)
 	}
 }
 
@@ -166,8 +167,9 @@ func TestKeepAlive(t *testing.T) {
 		client := s.httpClient(t)
 		reused := false
 		trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
+		ctx := httptrace.WithClientTrace(t.Context(), trace)
 		for i, path := range []string{"/derp/probe", "/generate_204", "/robots.txt", "/"} {
-			request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", s.url(path), nil)
+			request, err := http.NewRequestWithContext(ctx, "GET", s.url(path), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +241,7 @@ func TestUpgradeWithLongConnectionHeader(t *testing.T) {
 func TestConnectIsRefused(t *testing.T) {
 	s := startTLS(t)
 	st := newStream(s.dial(t))
-	io.WriteString(st, "CONNECT controlplane.tailscale.com:443 HTTP/1.1\r\nHost: controlplane.tailscale.com:443\r\n\r\n")
+	io.WriteString(st, "CONNECT peer.example:443 HTTP/1.1\r\nHost: peer.example:443\r\n\r\n")
 	st.Flush()
 	response, err := http.ReadResponse(st.Reader, &http.Request{Method: "CONNECT"})
 	if err != nil {

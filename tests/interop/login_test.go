@@ -87,8 +87,10 @@ func TestRegionClient(t *testing.T) {
 func loginToRegion(t *testing.T, nodes ...*tailcfg.DERPNode) *peer {
 	t.Helper()
 	private := key.NewNode()
-	region := &tailcfg.DERPRegion{RegionID: 900, RegionCode: "interop", Nodes: nodes}
-	client := derphttp.NewRegionClient(private, logger.Discard, netmon.NewStatic(), func() *tailcfg.DERPRegion { return region })
+	region := func() *tailcfg.DERPRegion {
+		return &tailcfg.DERPRegion{RegionID: 900, RegionCode: "interop", Nodes: nodes}
+	}
+	client := derphttp.NewRegionClient(private, logger.Discard, netmon.NewStatic(), region)
 	t.Cleanup(func() { client.Close() })
 	return login(t, client, private)
 }

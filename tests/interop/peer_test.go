@@ -31,7 +31,6 @@ type link interface {
 // so that the server never waits for a test.
 type peer struct {
 	link
-	private  key.NodePrivate
 	key      key.NodePublic
 	messages chan derp.ReceivedMessage // closed when the connection ends
 	ended    error                     // why; read only after messages is closed
@@ -97,7 +96,6 @@ func adopt(t *testing.T, l link, private key.NodePrivate, closeLink func() error
 	t.Helper()
 	p := &peer{
 		link:     l,
-		private:  private,
 		key:      private.Public(),
 		messages: make(chan derp.ReceivedMessage, inboxSize),
 		close:    closeLink,

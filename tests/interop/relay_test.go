@@ -111,7 +111,8 @@ func TestChoppedFrames(t *testing.T) {
 		for _, sizes := range [][]int{{1}, {3, 1, 7}, {5, 37}, {1000, 1, 16384}} {
 			conn := &choppedConn{Conn: s.dial(t), sizes: sizes}
 			from := upgrade(t, s, conn, "DERP").join(t)
-			relay(t, narrow, flow{from: from, to: to, id: uint64(sizes[0]), sizes: []int{0, 1400, 1, 62, 4096, 31, 1400}})
+			packets := []int{0, 1400, 1, 62, 4096, 31, 1400}
+			relay(t, narrow, flow{from: from, to: to, id: uint64(sizes[0]), sizes: packets})
 		}
 	})
 }

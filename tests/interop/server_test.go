@@ -124,7 +124,7 @@ func (s *server) launch(flags []string) error {
 		return err
 	}
 	s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	args := []string{"-a", s.addr, "-hostname", "127.0.0.1", "-http-port", "-1", "-stun=false", "-c", s.keyFile()}
+	args := []string{"-a", s.addr, "-hostname", "127.0.0.1", "-c", s.keyFile(), "-http-port", "-1", "-stun=false"}
 	args = append(args, flags...)
 	args = append(args, serverFlags...)
 

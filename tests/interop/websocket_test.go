@@ -81,7 +81,7 @@ func TestWebSocketPacketSizes(t *testing.T) {
 // The client's library closes on any message of more than 32,768 bytes, but may send one.
 func TestWebSocketLargePackets(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *server) {
-		skipOnOracle(t, "derper sends and accepts no WebSocket message above 32,768 bytes, so packets near that size and above break the connection")
+		skipOnOracle(t, "derper neither splits nor accepts WebSocket messages above 32,768 bytes")
 		web, raw, web2 := connectWebSocket(t, s), connect(t, s), connectWebSocket(t, s)
 		for i, size := range []int{32731, 32768, 32769, 36865, 65498, 65499, 65535, derp.MaxPacketSize} {
 			echo(t, web, raw, payload(1, i, size))
