@@ -14,6 +14,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -388,6 +389,9 @@ int serve_run(struct options *o)
 	signals = signalfd(-1, &stop, SFD_CLOEXEC);
 	CHECK(signals >= 0);
 	raise_file_limit();
+	/* The server's key and every connection's are in memory: none of it goes into a core dump. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		log_warn("core dumps could not be turned off: %s", strerror(errno));
 	key_hash_init();
 	/* The sockets first: nothing is made when another relay has the port. */
 	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0)

@@ -68,6 +68,7 @@ static struct conn *conn_new(struct worker *w, struct admit *a)
 	c->port = a->port;
 	memcpy(c->app_name, a->info.app_name, sizeof(c->app_name));
 	c->since_ms = w->now_ms;
+	c->end = CLOSE_REASON_COUNT;
 	c->not_here_tokens = NOT_HERE_BURST;
 	c->not_here_at = w->now_ms;
 	c->keepalive_every_ms = KEEPALIVE_MS + randombytes_uniform(KEEPALIVE_JITTER_MS);

@@ -88,6 +88,7 @@ struct conn {
 	uint64_t not_here_at;
 
 	struct conn *next_dirty, *next_dead;
+	enum close_reason end; /* it has ended, once what is kept has been parsed; COUNT: not yet */
 	struct neighbour *paused; /* not read, because that worker is behind; NULL: read */
 	struct conn *next_paused;
 	struct peer_totals totals;

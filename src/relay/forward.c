@@ -104,7 +104,10 @@ static void conn_read(struct conn *c)
 	t2 = clock_cycles();
 	w->pricing = ++w->reads % PRICE_EVERY == 0;
 	forward_stream(c, base, to.len);
-	if (end != CLOSE_REASON_COUNT)
+	/* What came before the end goes its way first, also when that is blocked for now. */
+	if (end != CLOSE_REASON_COUNT && c->paused)
+		c->end = end;
+	else if (end != CLOSE_REASON_COUNT)
 		conn_close(c, end);
 	count(&w->counters, C_CYCLES_RECV, t1 - t0);
 	count(&w->counters, C_CYCLES_OPEN, t2 - t1);

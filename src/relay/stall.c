@@ -209,6 +209,8 @@ static void resume(struct conn *c)
 	len = stream_restore(c, base);
 	c->paused = NULL;
 	forward_stream(c, base, len);
+	if (!c->dead && !c->paused && c->end != CLOSE_REASON_COUNT)
+		conn_close(c, c->end);
 	if (!c->dead && !c->paused)
 		loop_set(&w->loop, &c->watch, EPOLLIN | (c->blocked ? EPOLLOUT : 0));
 }

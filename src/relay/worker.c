@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/worker.h"
 
-#include <inttypes.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +19,9 @@
 /* While a connection is paused nobody wakes us when there is room: look this often. */
 #define PAUSED_POLL_MS 1
 #define SWEEP_EVERY_MS 1000
+/* At the end clients are asked to come back within the first, and to try for the second. */
+#define RESTART_SPREAD_MS 2000
+#define RESTART_TRY_MS 30000
 
 /* ---- Connections by reference ---------------------------------------------------------------- */
 
@@ -418,9 +421,23 @@ void worker_turn(struct worker *w, bool may_sleep)
 	reap(w);
 }
 
+/* Says that the relay restarts, and when to come back: not all at once. */
+static void say_restarting(struct conn *c)
+{
+	uint8_t payload[RESTARTING_LEN];
+
+	be32_put(payload, randombytes_uniform(RESTART_SPREAD_MS));
+	be32_put(payload + 4, RESTART_TRY_MS);
+	conn_put_control(c, FRAME_RESTARTING, payload, sizeof(payload));
+}
+
 void worker_close_all(struct worker *w)
 {
 	atomic_store(&w->stop, true);
+	for (uint32_t i = 0; i < w->nconns; i++)
+		if (w->conn[i].conn)
+			say_restarting(w->conn[i].conn);
+	forward_flush_all(w);
 	for (uint32_t i = 0; i < w->nconns; i++)
 		if (w->conn[i].conn)
 			conn_close(w->conn[i].conn, CLOSE_SHUTDOWN);

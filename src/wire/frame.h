@@ -58,6 +58,9 @@ enum peer_gone_reason {
 };
 #define PEER_GONE_LEN (KEY_LEN + 1)
 
+/* Restarting: reconnect in, and try for, both in milliseconds, 4 bytes each. */
+#define RESTARTING_LEN 8
+
 /* ServerKey: magic and key. */
 #define SERVER_KEY_MAGIC "DERP\xf0\x9f\x94\x91"
 #define SERVER_KEY_MAGIC_LEN 8

@@ -443,6 +443,32 @@ static void test_flow_sums(void **state)
 	bed_fini(&b);
 }
 
+/* At the end: when to come back, then the end; nobody is told of the others. */
+static void test_shutdown(void **state)
+{
+	uint8_t frame[FRAME_HEADER_LEN + RESTARTING_LEN];
+	struct bed b;
+	struct bed_client c[2];
+
+	bed_init(&b, 64);
+	for (int i = 0; i < 2; i++)
+		c[i] = login(&b, 0);
+	send_packet(&c[0], &c[1].key, "x", 1);
+	bed_turns(&b, 2);
+	expect_packet(&c[1], &c[0].key, "x", 1);
+	for (int i = 0; i < BED_WORKERS; i++)
+		worker_close_all(b.worker[i]);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recv(c[i].fd, frame, sizeof(frame), 0), (ssize_t)sizeof(frame));
+		assert_int_equal(frame[0], FRAME_RESTARTING);
+		assert_int_equal(frame_payload_len(frame), RESTARTING_LEN);
+		assert_int_equal(recv(c[i].fd, frame, 1, 0), 0);
+		close(c[i].fd);
+	}
+	assert_int_equal(bed_counters(&b).closed[CLOSE_SHUTDOWN], 2);
+	bed_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -455,6 +481,7 @@ int main(void)
 	    cmocka_unit_test(test_slow_receiver),
 	    cmocka_unit_test(test_stuck_worker),
 	    cmocka_unit_test(test_flow_sums),
+	    cmocka_unit_test(test_shutdown),
 	};
 
 	if (sodium_init() < 0)
