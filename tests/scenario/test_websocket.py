@@ -38,7 +38,7 @@ BAD_HANDSHAKES = {
     "other version": derp.websocket_request(KEY, version="8"),
     "no version": derp.websocket_request(KEY).replace(b"Sec-WebSocket-Version", b"X-Version"),
     "POST": derp.websocket_request(KEY).replace(b"GET", b"POST"),
-    "no upgrade": derp.websocket_request(KEY).replace(b"Connection: Upgrade", b"Connection: close"),
+    "no upgrade": derp.websocket_request(KEY).replace(b"keep-alive, Upgrade", b"keep-alive"),
 }
 
 
