@@ -150,6 +150,9 @@ static void flow_remove(struct flow_table *t, struct flow_set *s, uint32_t slot)
 {
 	struct flow *f = &t->slot[slot];
 
+	s->other_flows++;
+	s->other_packets += f->packets;
+	s->other_bytes += f->bytes;
 	t->other.flows++;
 	t->other.packets += f->packets;
 	t->other.bytes += f->bytes;

@@ -77,12 +77,14 @@ struct flow_totals {
 	uint64_t drop_bytes[DROP_REASON_COUNT];
 };
 
-/* A connection's part of the table: embedded in the connection. */
+/* A connection's part of the table: embedded in the connection. What of it was evicted is in the
+ * table's `other` too; here it is told apart by connection. */
 struct flow_set {
 	uint32_t head; /* newest */
 	uint32_t tail;
 	uint32_t n;
 	uint32_t last; /* the flow of the packet before, FLOW_NONE */
+	uint64_t other_flows, other_packets, other_bytes;
 };
 
 struct flow_table {

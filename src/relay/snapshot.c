@@ -67,6 +67,9 @@ static void conn_row(struct client_row *row, const struct conn *c)
 	row->websocket = c->ws != NULL;
 	memcpy(row->app_name, c->app_name, sizeof(row->app_name));
 	row->flows = c->flows.n;
+	row->other_flows = c->flows.other_flows;
+	row->other_packets = c->flows.other_packets;
+	row->other_bytes = c->flows.other_bytes;
 	row->since_ms = c->since_ms;
 	row->rx_packets = c->totals.rx_packets;
 	row->rx_bytes = c->totals.rx_bytes;

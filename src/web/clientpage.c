@@ -171,6 +171,13 @@ static void json_begin(struct stream *s, struct http_out *o)
 	http_putf(o, "{\"time\":\"%s\",\"clients\":[", now);
 }
 
+/* Flows of the connection that the table no longer tells apart. */
+static json_t *other_json(const struct client_row *row)
+{
+	return json_pack("{sI sI sI}", "flows", number(row->other_flows), "packets",
+	    number(row->other_packets), "bytes", number(row->other_bytes));
+}
+
 static json_t *node_json(const struct client_row *row)
 {
 	return json_pack("{sI sI sI sI sI}", "logins", number(row->node_logins), "rx_packets",
@@ -194,12 +201,12 @@ static bool json_row(struct stream *s, struct http_out *o)
 	row_app(row, app);
 	if (row->number)
 		table_time(s->reader.shot, row->since_ms, since);
-	object = json_pack("{ss sI sb ss ss sb ss sI sI sI sI sI sI so}", "key", key, "conn",
+	object = json_pack("{ss sI sb ss ss sb ss sI sI sI sI sI sI so so}", "key", key, "conn",
 	    number(row->number), "connected", row->number != 0, "addr", addr, "since", since,
 	    "home", (int)row->home, "app", app, "rx_packets", number(row->rx_packets), "rx_bytes",
 	    number(row->rx_bytes), "tx_packets", number(row->tx_packets), "tx_bytes",
 	    number(row->tx_bytes), "queue_bytes", number(row->queue_bytes), "flows",
-	    number(row->flows), "node", node_json(row));
+	    number(row->flows), "other", other_json(row), "node", node_json(row));
 	CHECK(object);
 #define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
 	CLIENT_FLAGS(X)

@@ -416,7 +416,12 @@ static void test_flow_sums(void **state)
 	bed_turns(&b, 2);
 	for (int i = 0; i < 2; i++) {
 		const struct flow_table *t = &b.worker[i]->flows;
+		const struct flow_set *set = &b.worker[i]->conn[0].conn->flows;
 
+		/* What was evicted, told apart by connection too. */
+		assert_int_equal(set->other_flows, t->other.flows);
+		assert_int_equal(set->other_packets, t->other.packets);
+		assert_int_equal(set->other_bytes, t->other.bytes);
 		assert_true(t->used <= FLOW_LIMIT_MIN);
 		packets += t->other.packets;
 		bytes += t->other.bytes;

@@ -35,6 +35,8 @@ static struct client_row *add_row(struct client_part *p, uint8_t key, uint64_t n
 		r->tx_packets = 4;
 		r->tx_bytes = 50;
 		r->queue_bytes = 77;
+		r->other_flows = 3;
+		r->other_bytes = 333;
 		r->flows = 5;
 		r->active = r->home = r->tls = true;
 	}
@@ -92,6 +94,10 @@ static void test_json(void **state)
 	assert_string_equal(json_string_value(json_object_get(r, "app")), "<b>\"\\??&");
 	assert_true(json_is_true(json_object_get(r, "not_ideal")));
 	assert_int_equal(json_integer_value(json_object_get(r, "queue_bytes")), 77);
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_object_get(r, "other"), "flows")), 3);
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_object_get(r, "other"), "bytes")), 333);
 	r = json_object_get(r, "node");
 	assert_int_equal(json_integer_value(json_object_get(r, "rx_bytes")), 1000);
 	r = json_array_get(rows, 2);
