@@ -20,15 +20,19 @@ help: ## list the targets
 deps: ## install the Debian packages that are missing, after saying which
 	@tools/deps.sh build test
 
+# The relay without its tests.
+relay: $(BUILD)/build.ninja
+	@$(NINJA) -C $(BUILD) sluice
+
 # The steps that install come first and alone, whatever -j says: the rest needs them.
 run: ## a relay on localhost, and how to use it (PORT=4443, HOST=127.0.0.1)
 	@tools/deps.sh build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory relay
 	@tools/run.sh $(BUILD)/sluice
 
 demo: ## the same with clients that talk, and the flow table
 	@tools/deps.sh build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory relay
 	@tools/demo.sh $(BUILD)/sluice
 
 check: ## all tests: plain, ASan and UBSan, and a subset under TSan
@@ -65,4 +69,4 @@ install: all ## install below DESTDIR
 clean: ## remove the build directories
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all help deps run demo check asan tsan bench fuzz fmt tidy install clean
+.PHONY: all help deps relay run demo check asan tsan bench fuzz fmt tidy install clean

@@ -15,11 +15,15 @@ cd "$(dirname "$0")/.."
 meson=$(compgen -G /usr/bin/meson || echo meson)
 python=/usr/bin/python3 # pytest is Debian's, whatever Python comes first in PATH
 passed=0 failed=0 skipped=0
+mark=0 # when the part before ended, in SECONDS
 
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=0:exitcode=66
 export PYTHONDONTWRITEBYTECODE=1
+# Tests make sockets below it, whose paths may have 107 characters.
+tmp=${TMPDIR:-/tmp}
+[ ${#tmp} -le 24 ] || export TMPDIR=/tmp
 
 # add PART STATUS LOG "N passed, N failed, N skipped": counts a part, shows its log when it failed.
 add() {
@@ -34,14 +38,15 @@ add() {
 		cat "$log"
 		echo "---- $part: end of log"
 	fi
-	printf '%-18s %d passed, %d failed, %d skipped\n' "$part:" "$p" "$f" "$s"
+	printf '%-18s %d passed, %d failed, %d skipped (%d s)\n' "$part:" "$p" "$f" "$s" $((SECONDS - mark))
+	mark=$SECONDS
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
 # run PART COUNTER COMMAND...: COUNTER is given the log and prints the three numbers.
 run() {
 	local part=$1 counter=$2 status=0
-	local log=$dir/check-logs/${part//[: ]/-}.log
+	local log=$dir/check-logs/${part//: /-}.log
 	shift 2
 	mkdir -p "$dir/check-logs"
 	"$@" >"$log" 2>&1 </dev/null || status=$?
@@ -109,6 +114,8 @@ build() {
 		add "$name: build" 1 "$log" "0 passed, 0 failed, 0 skipped"
 		return 1
 	fi
+	printf '%-18s done (%d s)\n' "$name: build:" $((SECONDS - mark))
+	mark=$SECONDS
 }
 
 check_plain() {

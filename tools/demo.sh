@@ -19,10 +19,10 @@ bench=()
 
 finish() {
 	trap - EXIT
+	local ran=$relay
 	[ ${#bench[@]} -eq 0 ] || kill -TERM "${bench[@]}" 2>/dev/null || true
 	stop_relay
-	echo
-	echo "The relay's log is in $RELAY_LOG"
+	[ -z "$ran" ] || printf '\n%s\n' "The relay's log is in $RELAY_LOG"
 	exit "$1"
 }
 trap 'finish 0' INT TERM

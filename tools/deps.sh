@@ -14,6 +14,8 @@ set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkgconf libssl-dev libsodium-dev libjansson-dev libwslay-dev
 	libcmocka-dev)
+# AES-GCM at full speed; there is none for other machines, where libcrypto does it.
+[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || build+=(libipsec-mb-dev)
 test=(python3-pytest python3-nacl)
 dev=(clang clang-format clang-tidy libclang-rt-14-dev)
 
@@ -49,28 +51,31 @@ for package in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
+# give_up WHY: what somebody else has to do then.
+give_up() {
+	echo "deps: $1; what it takes, as root:" >&2
+	echo "deps:   apt-get update && apt-get install ${missing[*]}" >&2
+	exit 1
+}
+
+echo "deps: going to install: ${missing[*]}" >&2
 run=()
 if [ "$(id -u)" -ne 0 ]; then
-	if ! command -v sudo >/dev/null; then
-		echo "deps: missing: ${missing[*]}" >&2
-		echo "deps: run as root: apt-get install ${missing[*]}" >&2
-		exit 1
-	fi
+	command -v sudo >/dev/null || give_up "this is not root, and there is no sudo"
 	# Without a terminal there is nobody to type a password.
 	run=(sudo)
 	[ -t 0 ] || run+=(-n)
+	"${run[@]}" true || give_up "sudo does not let this user"
 fi
 
-echo "deps: going to install: ${missing[*]}" >&2
+# A machine that was started a moment ago updates itself, and holds apt's lock meanwhile.
 install() {
-	"${run[@]}" env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y --no-install-recommends "${missing[@]}" >&2
+	"${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+		-o DPkg::Lock::Timeout=300 "${missing[@]}" >&2
 }
-# A machine's lists may be old or, in a container, not there at all.
+# A machine's lists may be old or, in a container, not there at all. An update fails for any one
+# source that doesn't answer, which may not be the one that counts.
 if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || ! install; then
-	"${run[@]}" apt-get update >&2
-	if ! install; then
-		echo "deps: apt-get failed; still missing: ${missing[*]}" >&2
-		exit 1
-	fi
+	"${run[@]}" apt-get update >&2 || echo "deps: apt-get update failed; trying all the same" >&2
+	install || give_up "apt-get install failed"
 fi

@@ -1,13 +1,28 @@
 # Sourced by run.sh and demo.sh: one relay with a self-signed certificate, as a child. They set
 # binary, state, HOST and PORT, and RELAY_LOG when its log is to go into a file.
 
+# Clients are told this address, and the certificate is for it.
 case $HOST in
+0.0.0.0 | :: | *[!0-9A-Fa-f.:]*)
+	echo "HOST=$HOST: what is needed is the IP address that clients connect to" >&2
+	exit 1
+	;;
 *:*) url=[$HOST]:$PORT ;;
 *) url=$HOST:$PORT ;;
 esac
 relay=
 
+# Whether anybody listens there. An address that isn't this machine's may swallow the question.
+answers() {
+	timeout 1 bash -c ': <>"/dev/tcp/$0/$1"' "$HOST" "$PORT" 2>/dev/null
+}
+
 start_relay() {
+	# Who answers before the relay has started would be taken for the relay.
+	if answers; then
+		echo "another program listens on $url; choose another port, as in PORT=$((PORT + 1))" >&2
+		exit 1
+	fi
 	mkdir -p "$state"
 	exec 3>&2
 	[ -z "${RELAY_LOG:-}" ] || exec 3>"$RELAY_LOG"
@@ -26,7 +41,7 @@ wait_relay() {
 			wait "$relay" || exit $?
 			exit 1
 		fi
-		if (exec 4<>"/dev/tcp/$HOST/$PORT") 2>/dev/null; then
+		if answers; then
 			return
 		fi
 		sleep 0.1
@@ -47,6 +62,7 @@ stop_relay() {
 wait_end() {
 	local status=0
 	wait "$relay" || status=$?
+	relay=
 	exit "$status"
 }
 

@@ -12,7 +12,8 @@ PORT=${PORT:-4443}
 state=$(dirname "$binary")/run
 . "$(dirname "$0")/relay.sh"
 
-trap 'stop_relay; exit 0' INT TERM
+trap 'exit 0' INT TERM
+trap stop_relay EXIT
 start_relay
 wait_relay
 

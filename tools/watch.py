@@ -18,6 +18,13 @@ def page(connection, path):
     return connection.getresponse().read().decode(errors="replace")
 
 
+def fit(line, columns):
+    """Where the table is too wide, its columns for a mesh go first: one relay leaves them empty."""
+    if len(line) > columns and "[" not in line[33:53]:
+        line = line[:31] + line[53:]
+    return line[:columns]
+
+
 def main():
     server = sys.argv[1]
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 0
@@ -33,10 +40,10 @@ def main():
             text = page(connection, f"/debug/flows?sort=bytes_per_s&limit={max(lines - 7, 5)}")
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            text = f"no answer from {server}: {error}"
+            text = f"no answer from {server}:\n{error}"
         head = [f"sluice demo: flows of the relay on {server}, busiest first; Ctrl-C ends it",
                 f"the same in a browser: https://{server}/debug/flows", ""]
-        rows = [line[:columns] for line in head + text.splitlines()][: lines - 1]
+        rows = [fit(line, columns) for line in head + text.splitlines()][: lines - 1]
         if sys.stdout.isatty():
             sys.stdout.write("\033[H\033[2J")
         print("\n".join(rows), flush=True)

@@ -51,7 +51,7 @@ struct mail *mail_new(int workers)
 	CHECK(workers >= 1 && workers <= MAIL_WORKERS_MAX);
 	m->workers = workers;
 	m->threads = workers + 3;
-	m->ring = must_calloc((size_t)(m->threads * m->threads), sizeof(*m->ring));
+	m->ring = must_calloc((size_t)m->threads * (size_t)m->threads, sizeof(m->ring[0]));
 	CHECK(posix_memalign(&p, 64, sizeof(struct box) * (size_t)m->threads) == 0);
 	m->box = p;
 	for (int t = 0; t < m->threads; t++) {

@@ -181,31 +181,37 @@ static void reap(struct gate *g)
 	}
 }
 
+static int sleep_ms(struct gate *g)
+{
+	if (g->busy || g->ready || !mail_may_sleep(g->mail, g->self))
+		return 0;
+	return wheel_sleep_ms(&g->wheel, g->now_ms);
+}
+
+void gate_turn(struct gate *g, bool may_sleep)
+{
+	loop_wait(&g->loop, may_sleep ? sleep_ms(g) : 0);
+	mail_awake(g->mail, g->self);
+	g->now_ms = clock_ms();
+	loop_dispatch(&g->loop);
+	g->busy = mail_drain(g->mail, g->self, MAIL_BUDGET, read_letter, g);
+	wheel_run(&g->wheel, g->now_ms, timer_due, g);
+	go_on(g);
+	mail_publish(g->mail, g->self);
+	mail_release(g->mail, g->self);
+	reap(g);
+}
+
 void *gate_run(void *gate)
 {
 	struct gate *g = gate;
-	bool busy = false;
 
 	log_set_sink(log_to_main, g);
 	/* A crowd of handshakes gives way to packets; without the right to it, it just does not. */
 	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), GATE_NICE) < 0)
 		log_debug("the gate could not be niced: %s", strerror(errno));
-	while (!atomic_load_explicit(&g->stop, memory_order_relaxed)) {
-		int timeout = busy || g->ready || !mail_may_sleep(g->mail, g->self)
-				  ? 0
-				  : wheel_sleep_ms(&g->wheel, g->now_ms);
-
-		loop_wait(&g->loop, timeout);
-		mail_awake(g->mail, g->self);
-		g->now_ms = clock_ms();
-		loop_dispatch(&g->loop);
-		busy = mail_drain(g->mail, g->self, MAIL_BUDGET, read_letter, g);
-		wheel_run(&g->wheel, g->now_ms, timer_due, g);
-		go_on(g);
-		mail_publish(g->mail, g->self);
-		mail_release(g->mail, g->self);
-		reap(g);
-	}
+	while (!atomic_load_explicit(&g->stop, memory_order_relaxed))
+		gate_turn(g, true);
 	while (g->visitors)
 		visitor_close(g->visitors, CLOSE_SHUTDOWN);
 	g->ready = NULL;

@@ -51,6 +51,7 @@ struct gate {
 	struct mail *mail;
 	int self;
 	_Atomic bool stop;
+	bool busy; /* there is more mail: the next turn does not sleep */
 	struct loop loop;
 	struct watch bell;
 	struct wheel wheel;
@@ -89,6 +90,8 @@ void gate_set_site(struct gate *g, struct site_ops site);
 void gate_listen(struct gate *g, int fd, enum listener_kind kind, bool tls, bool inet);
 /* The thread's body: until gate_stop. */
 void *gate_run(void *gate);
+/* One turn of it; tests go step by step. */
+void gate_turn(struct gate *g, bool may_sleep);
 /* Any thread's. */
 void gate_stop(struct gate *g);
 

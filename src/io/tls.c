@@ -1,16 +1,80 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "io/tls.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 
-struct tls {
-	SSL *ssl;
-	/* set only while a call is under way */
-	struct span *in;
-	struct sink *out;
+#include "base/key.h"
+#include "io/record.h"
+
+/* What a handshake needs, gone when it is done. */
+struct shake {
+	uint8_t rx_secret[RECORD_SECRET_MAX]; /* of application data, from OpenSSL's key log */
+	uint8_t tx_secret[RECORD_SECRET_MAX];
+	uint8_t rx_len, tx_len;
 };
+
+/* A connection is on OpenSSL (handshake, TLS 1.2) or on our record layer, never on both. */
+struct tls {
+	SSL *ssl; /* NULL once the record layer has taken over */
+	uint8_t minor;
+	union {
+		struct {
+			/* set only while a call is under way */
+			struct span *in;
+			struct sink *out;
+			struct shake *shake; /* NULL when done */
+		};
+		struct record record;
+	};
+};
+
+static bool use_records = true;
+
+void tls_use_records(bool on)
+{
+	use_records = on;
+}
+
+/* ---- OpenSSL on memory of ours --------------------------------------------------------------- */
+
+/* OpenSSL 3.0 leaves copies of traffic secrets in memory that it frees. */
+static void wipe_free(void *p, const char *file, int line)
+{
+	if (p) {
+		OPENSSL_cleanse(p, malloc_usable_size(p));
+		free(p);
+	}
+}
+
+static void *plain_malloc(size_t n, const char *file, int line)
+{
+	return malloc(n);
+}
+
+/* Not realloc: it may leave the old place unwiped. */
+static void *wipe_realloc(void *p, size_t n, const char *file, int line)
+{
+	size_t old = p ? malloc_usable_size(p) : 0;
+	void *fresh;
+
+	if (p && n <= old && n > 0)
+		return p;
+	fresh = n ? malloc(n) : NULL;
+	if (fresh && p)
+		memcpy(fresh, p, MIN(old, n));
+	if (fresh || n == 0)
+		wipe_free(p, file, line);
+	return fresh;
+}
+
+void tls_init(void)
+{
+	/* Refused when OpenSSL has allocated already: then memory is as clean as it leaves it. */
+	(void)!CRYPTO_set_mem_functions(plain_malloc, wipe_realloc, wipe_free);
+}
 
 static int span_read(BIO *b, char *buf, int len)
 {
@@ -73,20 +137,50 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* Takes "LABEL random secret", in hex; other lines are of no interest. */
+static uint8_t take_secret(const char *line, const char *label, uint8_t secret[RECORD_SECRET_MAX])
+{
+	size_t n = strlen(label);
+
+	if (strncmp(line, label, n) != 0 || line[n] != ' ' || strnlen(line + n + 1, 65) < 65)
+		return 0;
+	line += n + 1 + 64 + 1; /* behind the client's random */
+	n = strlen(line) / 2;
+	return (n == 32 || n == 48) && key_unhex(line, n, secret) ? (uint8_t)n : 0;
+}
+
+static void log_key(const SSL *ssl, const char *line)
+{
+	struct tls *t = SSL_get_app_data(ssl);
+	uint8_t n;
+
+	if (!t || !t->shake)
+		return;
+	n = take_secret(line, "CLIENT_TRAFFIC_SECRET_0", t->shake->rx_secret);
+	if (n)
+		t->shake->rx_len = n;
+	n = take_secret(line, "SERVER_TRAFFIC_SECRET_0", t->shake->tx_secret);
+	if (n)
+		t->shake->tx_len = n;
+}
+
 SSL_CTX *tls_server_ctx_new(void)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
 	if (!ctx)
 		return NULL;
+	aead_init();
 	span_method();
+	SSL_CTX_set_keylog_callback(ctx, log_key);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_read_ahead(ctx, 1);
+	/* Bytes behind the handshake must stay with us. */
+	SSL_CTX_set_read_ahead(ctx, 0);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
 	    SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
@@ -105,8 +199,9 @@ struct tls *tls_new(SSL_CTX *ctx)
 	if (!t)
 		return NULL;
 	t->ssl = SSL_new(ctx);
+	t->shake = calloc(1, sizeof(*t->shake));
 	b = BIO_new(span_method());
-	if (!t->ssl || !b) {
+	if (!t->ssl || !b || !t->shake) {
 		BIO_free(b);
 		tls_free(t);
 		ERR_clear_error();
@@ -115,15 +210,29 @@ struct tls *tls_new(SSL_CTX *ctx)
 	BIO_set_data(b, t);
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
+	SSL_set_app_data(t->ssl, t);
 	SSL_set_accept_state(t->ssl);
 	return t;
+}
+
+static void shake_free(struct tls *t)
+{
+	if (t->shake)
+		OPENSSL_cleanse(t->shake, sizeof(*t->shake));
+	free(t->shake);
+	t->shake = NULL;
 }
 
 void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
-	SSL_free(t->ssl);
+	if (t->ssl || t->minor == 0) {
+		shake_free(t);
+		SSL_free(t->ssl);
+	} else {
+		record_fini(&t->record);
+	}
 	free(t);
 }
 
@@ -142,6 +251,47 @@ static enum tls_result tls_verdict(struct tls *t, int ret)
 	}
 }
 
+/* The cipher of our record layer for what was agreed on; false when it is OpenSSL's to go on. */
+static bool suite_kind(const struct tls *t, enum aead_kind *kind)
+{
+	if (!use_records || t->minor != 13 || SSL_has_pending(t->ssl))
+		return false;
+	switch (SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(t->ssl))) {
+	case 0x1301:
+		*kind = AEAD_AES_128_GCM;
+		return true;
+	case 0x1302:
+		*kind = AEAD_AES_256_GCM;
+		return true;
+	case 0x1303:
+		*kind = AEAD_CHACHA20_POLY1305;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. No ticket
+ * was sent and nothing was read beyond Finished, so that both sequence numbers are 0. */
+static void take_over(struct tls *t)
+{
+	struct shake *k = t->shake;
+	enum aead_kind kind;
+
+	t->minor = SSL_version(t->ssl) == TLS1_3_VERSION ? 13 : 12;
+	if (suite_kind(t, &kind) && k->rx_len > 0 && k->rx_len == k->tx_len) {
+		t->shake = NULL;
+		SSL_free(t->ssl);
+		t->ssl = NULL;
+		record_init(&t->record, kind, k->rx_len, k->rx_secret, k->tx_secret);
+		OPENSSL_cleanse(k, sizeof(*k));
+		free(k);
+		return;
+	}
+	shake_free(t);
+	SSL_set_read_ahead(t->ssl, 1);
+}
+
 enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out)
 {
 	int ret;
@@ -151,7 +301,10 @@ enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out)
 	ret = SSL_do_handshake(t->ssl);
 	t->in = NULL;
 	t->out = NULL;
-	return ret == 1 ? TLS_OK : tls_verdict(t, ret);
+	if (ret != 1)
+		return tls_verdict(t, ret);
+	take_over(t);
+	return TLS_OK;
 }
 
 /* OpenSSL's buffers, 16 KiB each way, are held only during a call, but for the rest of a record.
@@ -161,9 +314,26 @@ static void drop_buffers(struct tls *t)
 	SSL_free_buffers(t->ssl);
 }
 
+static enum tls_result open_records(
+    struct tls *t, struct span *in, struct sink *plain, struct sink *reply)
+{
+	switch (record_open(&t->record, in, plain, reply)) {
+	case RECORD_OK:
+		return TLS_OK;
+	case RECORD_CLOSED:
+		return TLS_CLOSED;
+	case RECORD_FAILED:
+		break;
+	}
+	return TLS_FAILED;
+}
+
 enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, struct sink *reply)
 {
 	enum tls_result res = TLS_OK;
+
+	if (!t->ssl)
+		return open_records(t, in, plain, reply);
 
 	t->in = in;
 	t->out = reply;
@@ -189,6 +359,8 @@ bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
 {
 	int ret = 1;
 
+	if (!t->ssl)
+		return record_seal(&t->record, p, len, out);
 	t->out = out;
 	while (len > 0 && ret == 1) {
 		size_t n = MIN(len, TLS_RECORD_MAX);
@@ -208,6 +380,10 @@ bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
 
 void tls_close(struct tls *t, struct sink *out)
 {
+	if (!t->ssl) {
+		record_close(&t->record, out);
+		return;
+	}
 	t->out = out;
 	if (SSL_is_init_finished(t->ssl))
 		SSL_shutdown(t->ssl);
@@ -217,5 +393,5 @@ void tls_close(struct tls *t, struct sink *out)
 
 int tls_minor_version(const struct tls *t)
 {
-	return SSL_version(t->ssl) == TLS1_3_VERSION ? 13 : 12;
+	return t->minor;
 }

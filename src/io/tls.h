@@ -3,8 +3,9 @@
  * tls.h: TLS as a sans-I/O engine: bytes in, bytes out, no sockets.
  *
  * The engine belongs to one thread at a time: the gate shakes hands, then hands it with the
- * connection to the worker that owns the client's key. OpenSSL does all of it for now; it talks to
- * spans and sinks through a BIO of our own, so that nothing is copied more than once.
+ * connection to the worker that owns the client's key. OpenSSL does the handshake, and all of TLS 1.2,
+ * on spans and sinks through a BIO of our own. For TLS 1.3 its secrets are taken over when the
+ * handshake is done: records are ours from there on (io/record.h), and OpenSSL's object is freed.
  */
 #ifndef SLUICE_IO_TLS_H
 #define SLUICE_IO_TLS_H
@@ -31,6 +32,11 @@ enum tls_result {
 
 struct tls;
 
+/* First of all in main, before OpenSSL allocates: what it frees is wiped from then on. */
+void tls_init(void);
+/* False: OpenSSL stays on for TLS 1.3 too, as fallback and oracle. Before the first connection. */
+void tls_use_records(bool on);
+
 /* A context with our choices: TLS 1.2 and 1.3, no tickets, no session cache, ALPN http/1.1 offered
  * and not required. Certificates are the caller's. NULL when OpenSSL fails. */
 SSL_CTX *tls_server_ctx_new(void);
@@ -56,7 +62,7 @@ static inline size_t tls_seal_bound(size_t len)
 /* Appends close_notify, as far as there is room. */
 void tls_close(struct tls *t, struct sink *out);
 
-/* 12 or 13. */
+/* 12 or 13; once the handshake is done. */
 int tls_minor_version(const struct tls *t);
 
 #endif

@@ -447,7 +447,7 @@ static void send_batch(struct conn *c, struct batch *b)
 	struct worker *w = c->worker;
 	struct iovec one = {.iov_base = w->batch};
 	struct iovec *iov = b->iov;
-	size_t bytes = b->bytes;
+	size_t bytes = 0;
 	uint64_t t0 = clock_cycles(), t1;
 	ssize_t sent;
 
@@ -469,7 +469,6 @@ static void send_batch(struct conn *c, struct batch *b)
 		b->n = 1;
 	}
 	t1 = clock_cycles();
-	bytes = 0;
 	for (int i = 0; i < b->n; i++)
 		bytes += iov[i].iov_len;
 	sent = forward_send_iov(c, iov, b->n);

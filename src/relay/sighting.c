@@ -215,16 +215,15 @@ void sightings_told(struct sightings *s)
 void sightings_gone(struct sightings *s, const struct key *source, uint64_t hash,
     void (*fn)(void *, struct conn *), void *arg)
 {
-	uint32_t src = map64_get(&s->by_source, hash);
+	uint32_t src;
 
-	if (src == NONE || !key_equal(&s->source[src].key, source))
-		return;
-	for (uint32_t i = s->source[src].first; i != NONE;) {
+	/* Found anew each time: fn may end connections, and with them other sightings of it. */
+	while ((src = map64_get(&s->by_source, hash)) != NONE &&
+	       key_equal(&s->source[src].key, source)) {
+		uint32_t i = s->source[src].first;
 		struct conn *c = s->sighting[i].conn;
-		uint32_t next = s->sighting[i].source_next;
 
 		forget(s, &c->sightings, i);
 		fn(arg, c);
-		i = next;
 	}
 }

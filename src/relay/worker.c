@@ -201,15 +201,15 @@ void worker_peer_gone(struct worker *w, struct peer *p)
 
 static void retry_gone(struct worker *w)
 {
-	struct peer **at = &w->gone_pending;
+	struct peer *p;
 
-	while (*at) {
-		struct peer *p = *at;
-
-		if (!tell_watchers(w, p))
-			return; /* the ring is full: none of the others would get through */
-		*at = p->next_pending;
+	while ((p = w->gone_pending)) {
+		/* Off the list first: telling may end connections, whose keys are put there. */
+		w->gone_pending = p->next_pending;
 		p->gone_pending = false;
+		worker_peer_gone(w, p);
+		if (p->gone_pending)
+			return; /* the ring is full: none of the others would get through */
 	}
 }
 
