@@ -412,6 +412,7 @@ void visitor_go_on(struct visitor *v)
 
 /* ---- Receiving ------------------------------------------------------------------------------- */
 
+/* Keeps stream bytes until they are used up; false when that ended the visitor. */
 static bool in_append(struct visitor *v, const uint8_t *p, size_t len)
 {
 	struct gate *g = v->gate;
@@ -420,13 +421,18 @@ static bool in_append(struct visitor *v, const uint8_t *p, size_t len)
 	size_t cap = v->in_cap ? v->in_cap : 1024;
 	uint8_t *in;
 
-	if (need > limit)
+	if (need > limit) {
+		visitor_close(v, v->state == VISIT_LOGIN ? CLOSE_LOGIN_FAILED : CLOSE_HTTP_ERROR);
 		return false;
+	}
 	if (need > v->in_cap) {
 		while (cap < need)
 			cap *= 2;
-		if (g->buffered + cap > GATE_BUFFERED_MAX || !(in = malloc(cap)))
+		in = g->buffered + cap > GATE_BUFFERED_MAX ? NULL : malloc(cap);
+		if (!in) {
+			visitor_close(v, CLOSE_NO_MEMORY);
 			return false;
+		}
 		if (v->in_len)
 			memcpy(in, v->in, v->in_len);
 		buffer_free(v, &v->in, v->in_cap);
@@ -509,11 +515,8 @@ static void take_bytes(struct visitor *v, size_t n)
 		return;
 	if (stream.len == 0)
 		return;
-	if (!in_append(v, stream.p, stream.len)) {
-		visitor_close(v, v->state == VISIT_LOGIN ? CLOSE_LOGIN_FAILED : CLOSE_HTTP_ERROR);
-		return;
-	}
-	advance(v);
+	if (in_append(v, stream.p, stream.len))
+		advance(v);
 }
 
 static void visitor_read(struct visitor *v)

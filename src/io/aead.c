@@ -7,6 +7,8 @@
 
 static const EVP_CIPHER *ciphers[3];
 
+static bool libcrypto_only;
+
 #ifdef HAVE_IPSEC_MB
 /* Function pointers for this CPU; read-only once it is set up. */
 static IMB_MGR *mb;
@@ -33,6 +35,11 @@ void aead_init(void)
 #endif
 }
 
+void aead_use_libcrypto(bool on)
+{
+	libcrypto_only = on;
+}
+
 size_t aead_key_len(enum aead_kind kind)
 {
 	return kind == AEAD_AES_128_GCM ? 16 : 32;
@@ -44,11 +51,11 @@ bool aead_begin(struct aead *a, enum aead_kind kind, const uint8_t *key, bool se
 	a->seal = seal;
 	a->evp = NULL;
 #ifdef HAVE_IPSEC_MB
-	if (mb && kind == AEAD_AES_128_GCM) {
+	if (mb && !libcrypto_only && kind == AEAD_AES_128_GCM) {
 		IMB_AES128_GCM_PRE(mb, key, &a->gcm);
 		return true;
 	}
-	if (mb && kind == AEAD_AES_256_GCM) {
+	if (mb && !libcrypto_only && kind == AEAD_AES_256_GCM) {
 		IMB_AES256_GCM_PRE(mb, key, &a->gcm);
 		return true;
 	}
@@ -96,11 +103,11 @@ static bool mb_open(struct aead *a, const uint8_t *nonce, const uint8_t *aad, si
 
 	memcpy(want, p + len, sizeof(want)); /* out may cover it */
 	if (a->kind == AEAD_AES_128_GCM)
-		IMB_AES128_GCM_DEC(mb, &a->gcm, &a->context, out, p, len, nonce, aad, aad_len, tag,
-		    sizeof(tag));
+		IMB_AES128_GCM_DEC(
+		    mb, &a->gcm, &a->context, out, p, len, nonce, aad, aad_len, tag, sizeof(tag));
 	else
-		IMB_AES256_GCM_DEC(mb, &a->gcm, &a->context, out, p, len, nonce, aad, aad_len, tag,
-		    sizeof(tag));
+		IMB_AES256_GCM_DEC(
+		    mb, &a->gcm, &a->context, out, p, len, nonce, aad, aad_len, tag, sizeof(tag));
 	return CRYPTO_memcmp(tag, want, sizeof(tag)) == 0;
 }
 #endif
@@ -132,8 +139,8 @@ static bool evp_open(struct aead *a, const uint8_t *nonce, const uint8_t *aad, s
 	       EVP_DecryptFinal_ex(a->evp, out + len, &n) == 1;
 }
 
-bool aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad, size_t aad_len,
-    const uint8_t *p, size_t len, uint8_t last, uint8_t *out)
+bool aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad,
+    size_t aad_len, const uint8_t *p, size_t len, uint8_t last, uint8_t *out)
 {
 	CHECK(a->seal);
 #ifdef HAVE_IPSEC_MB
@@ -145,8 +152,8 @@ bool aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_
 	return evp_seal(a, nonce, aad, aad_len, p, len, &last, out);
 }
 
-bool aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad, size_t aad_len,
-    const uint8_t *p, size_t len, uint8_t *out)
+bool aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad,
+    size_t aad_len, const uint8_t *p, size_t len, uint8_t *out)
 {
 	bool ok;
 

@@ -40,6 +40,8 @@ struct aead {
 
 /* Once, before any other; safe to call again from one thread. */
 void aead_init(void);
+/* True: leaves all to libcrypto, for tests and as fallback. Before the first key is expanded. */
+void aead_use_libcrypto(bool on);
 size_t aead_key_len(enum aead_kind kind);
 
 /* False: out of memory. */
@@ -47,12 +49,13 @@ bool aead_begin(struct aead *a, enum aead_kind kind, const uint8_t *key, bool se
 /* Forgets the key. */
 void aead_end(struct aead *a);
 
-/* len bytes of plaintext and one more byte of it, `last`, become len + 1 bytes and the tag at out. */
-bool aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad, size_t aad_len,
-    const uint8_t *p, size_t len, uint8_t last, uint8_t *out) must_use;
+/* len bytes of plaintext and one more byte of it, `last`, become len + 1 bytes and the tag at out.
+ */
+bool aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad,
+    size_t aad_len, const uint8_t *p, size_t len, uint8_t last, uint8_t *out) must_use;
 /* len bytes of ciphertext with the tag behind them become len bytes at out, which may be p. False,
  * and out is wiped, when the tag does not match. */
-bool aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad, size_t aad_len,
-    const uint8_t *p, size_t len, uint8_t *out) must_use;
+bool aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_LEN], const uint8_t *aad,
+    size_t aad_len, const uint8_t *p, size_t len, uint8_t *out) must_use;
 
 #endif

@@ -47,7 +47,8 @@ void record_expand(
 
 static void derive(const struct record *r, struct record_keys *k)
 {
-	record_expand(k->secret, r->secret_len, "key", k->key, aead_key_len((enum aead_kind)r->kind));
+	record_expand(
+	    k->secret, r->secret_len, "key", k->key, aead_key_len((enum aead_kind)r->kind));
 	record_expand(k->secret, r->secret_len, "iv", k->iv, sizeof(k->iv));
 	k->seq = 0;
 }
@@ -93,8 +94,8 @@ static void next_nonce(struct record_keys *k, uint8_t nonce[AEAD_NONCE_LEN])
 
 /* ---- Sealing --------------------------------------------------------------------------------- */
 
-static bool seal_one(struct record *r, struct aead *a, enum content type, const uint8_t *p, size_t len,
-    struct sink *out)
+static bool seal_one(struct record *r, struct aead *a, enum content type, const uint8_t *p,
+    size_t len, struct sink *out)
 {
 	size_t body = len + 1 + AEAD_TAG_LEN;
 	uint8_t *head = out->p + out->len;
@@ -108,16 +109,16 @@ static bool seal_one(struct record *r, struct aead *a, enum content type, const 
 	head[3] = (uint8_t)(body >> 8);
 	head[4] = (uint8_t)body;
 	next_nonce(&r->tx, nonce);
-	if (!aead_seal(a, nonce, head, RECORD_HEADER_LEN, p, len, (uint8_t)type,
-		head + RECORD_HEADER_LEN))
+	if (!aead_seal(
+		a, nonce, head, RECORD_HEADER_LEN, p, len, (uint8_t)type, head + RECORD_HEADER_LEN))
 		return false;
 	out->len += RECORD_HEADER_LEN + body;
 	return true;
 }
 
 /* One record with the sending key expanded for it alone: alerts, KeyUpdates. */
-static bool seal_alone(struct record *r, enum content type, const uint8_t *p, size_t len,
-    struct sink *out)
+static bool seal_alone(
+    struct record *r, enum content type, const uint8_t *p, size_t len, struct sink *out)
 {
 	struct aead a;
 	bool ok;

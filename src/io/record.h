@@ -29,7 +29,7 @@
 #define RECORD_EMPTY_MAX 64
 
 enum record_result {
-	RECORD_OK, /* all input taken */
+	RECORD_OK,     /* all input taken */
 	RECORD_CLOSED, /* close_notify */
 	RECORD_FAILED, /* an alert lies in the reply, as far as there was room */
 };
@@ -47,17 +47,17 @@ struct record {
 	struct record_keys rx, tx;
 	uint8_t *rest; /* the beginning of a record, malloc'ed; NULL without */
 	uint32_t rest_len;
-	uint8_t kind; /* enum aead_kind */
+	uint8_t kind;       /* enum aead_kind */
 	uint8_t secret_len; /* 32 or 48: that of the suite's hash */
-	bool failed; /* nothing more is read or sealed */
+	bool failed;        /* nothing more is read or sealed */
 };
 
 _Static_assert(sizeof(struct record) <= 240, "a connection's TLS state is small");
 
 /* HKDF-Expand-Label with an empty context (§7.1), SHA-256 for secrets of 32 bytes, SHA-384 for 48.
  * len is at most the secret's. */
-void record_expand(const uint8_t *secret, size_t secret_len, const char *label, uint8_t *out,
-    size_t len);
+void record_expand(
+    const uint8_t *secret, size_t secret_len, const char *label, uint8_t *out, size_t len);
 
 void record_init(struct record *r, enum aead_kind kind, size_t secret_len, const uint8_t *rx_secret,
     const uint8_t *tx_secret);
@@ -66,8 +66,8 @@ void record_fini(struct record *r);
 
 /* Takes all of `in`: plaintext is appended to `plain`, which needs room for in->len and the rest of
  * a record; alerts and KeyUpdates to be sent go to `reply`. */
-enum record_result record_open(struct record *r, struct span *in, struct sink *plain,
-    struct sink *reply) must_use;
+enum record_result record_open(
+    struct record *r, struct span *in, struct sink *plain, struct sink *reply) must_use;
 /* Seals len bytes; `out` needs RECORD_EXTRA for each record of RECORD_PLAIN_MAX begun, and as much
  * again for a KeyUpdate. */
 bool record_seal(struct record *r, const uint8_t *p, size_t len, struct sink *out) must_use;

@@ -271,8 +271,8 @@ static bool suite_kind(const struct tls *t, enum aead_kind *kind)
 	}
 }
 
-/* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. No ticket
- * was sent and nothing was read beyond Finished, so that both sequence numbers are 0. */
+/* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. No
+ * ticket was sent and nothing was read beyond Finished, so that both sequence numbers are 0. */
 static void take_over(struct tls *t)
 {
 	struct shake *k = t->shake;

@@ -3,9 +3,10 @@
  * tls.h: TLS as a sans-I/O engine: bytes in, bytes out, no sockets.
  *
  * The engine belongs to one thread at a time: the gate shakes hands, then hands it with the
- * connection to the worker that owns the client's key. OpenSSL does the handshake, and all of TLS 1.2,
- * on spans and sinks through a BIO of our own. For TLS 1.3 its secrets are taken over when the
- * handshake is done: records are ours from there on (io/record.h), and OpenSSL's object is freed.
+ * connection to the worker that owns the client's key. OpenSSL does the handshake, and all of
+ * TLS 1.2, on spans and sinks through a BIO of our own. For TLS 1.3 its secrets are taken over when
+ * the handshake is done: records are ours from there on (io/record.h), and OpenSSL's object is
+ * freed.
  */
 #ifndef SLUICE_IO_TLS_H
 #define SLUICE_IO_TLS_H
