@@ -10,10 +10,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -90,6 +92,30 @@ class Server:
             except OSError:
                 time.sleep(0.02)
         raise Failed(f"{' '.join(self.args)} does not listen:\n{self.tail()}")
+
+    def cycles(self):
+        """CPU cycles of each packet sent, by stage, and of counting its flow; None when the server
+        does not count them."""
+        scheme = "https" if "-certmode" in self.args else "http"
+        context = ssl._create_unverified_context() if scheme == "https" else None
+        try:
+            with urllib.request.urlopen(f"{scheme}://{self.address}/debug/varz", timeout=10,
+                                        context=context) as page:
+                text = page.read().decode()
+        except OSError:
+            return None
+
+        def number(name):
+            found = re.search(rf"^{re.escape(name)} (\d+)$", text, re.MULTILINE)
+            return int(found[1]) if found else 0
+
+        packets, priced = number("derp_packets_sent"), number("sluice_flow_count_packets")
+        if not packets or not priced:
+            return None
+        stages = {stage: int(n) / packets
+                  for stage, n in re.findall(r'^sluice_cycles{stage="(\w+)"} (\d+)$', text,
+                                             re.MULTILINE)}
+        return {**stages, "counting": number("sluice_flow_count_cycles") / priced}
 
     def tail(self):
         with open(self.log, errors="replace") as f:
