@@ -113,7 +113,11 @@ struct stun_server *stun_server_open(const struct sockaddr *addr, char *err, siz
 	CHECK(addr->sa_family == AF_INET || addr->sa_family == AF_INET6);
 	fd = is_unspecified(addr) ? bind_all(addr_port(addr), &step) : bind_udp(addr, &step);
 	if (fd < 0) {
-		snprintf(err, errlen, "%s UDP port %u: %s", step, addr_port(addr), strerror(errno));
+		snprintf(err, errlen, "cannot %s UDP port %u for STUN: %s%s", step, addr_port(addr),
+		    strerror(errno),
+		    errno == EADDRINUSE
+			? ": another program has it, choose another -stun-port or -stun=false"
+			: "");
 		return NULL;
 	}
 	s = must_calloc(1, sizeof(*s));

@@ -228,7 +228,9 @@ static void test_port_taken(void **state)
 		union sock a = sock_addr(ips[i], stun_server_port(f.server));
 
 		assert_null(stun_server_open(&a.sa, err, sizeof(err)));
-		snprintf(want, sizeof(want), "bind UDP port %u: Address already in use",
+		snprintf(want, sizeof(want),
+		    "cannot bind UDP port %u for STUN: Address already in use: another program has "
+		    "it, choose another -stun-port or -stun=false",
 		    stun_server_port(f.server));
 		assert_string_equal(err, want);
 	}
