@@ -123,7 +123,7 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	X(C_TLS_ACCEPTED, "counter", "tls_listener_accepted_connections", NULL,                   \
 	    "Connections accepted on the TLS port")                                               \
 	X(C_TLS_REJECTED, "counter", "tls_listener_rejected_connections", NULL,                   \
-	    "Connections closed at once because too many wait for login")                         \
+	    "Connections closed because too many waited for login")                         \
 	X(C_TLS12_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.2\"",           \
 	    "Requests, by TLS version")                                                           \
 	X(C_TLS13_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.3\"",           \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +52,12 @@ void log_write(const char *line, size_t len)
 {
 	/* A full disk or a closed pipe must not end the relay: what cannot be written is lost. */
 	while (len > 0) {
+		struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+		/* Nor may a pipe that nobody reads stop it: a pipe that polls writable takes a
+		 * line. */
+		if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+			return;
 		ssize_t n = write(STDERR_FILENO, line, len);
 
 		if (n <= 0)

@@ -61,6 +61,11 @@ struct pool_buf *pool_get(struct pool *p, size_t size)
 	return b;
 }
 
+struct pool_buf *pool_get_spare(struct pool *p, size_t size)
+{
+	return p->used > p->limit - p->limit / 4 ? NULL : pool_get(p, size);
+}
+
 void pool_put(struct pool *p, struct pool_buf *b)
 {
 	uint32_t c;

@@ -15,7 +15,7 @@
 
 #define POOL_CLASSES 6
 /* The largest buffer: a frame of the largest packet with room for its record. */
-#define POOL_MAX (144u << 10)
+#define POOL_MAX (152u << 10)
 
 struct pool_buf {
 	struct pool_buf *next; /* the holder's to use */
@@ -37,6 +37,8 @@ void pool_init(struct pool *p, size_t limit);
 void pool_fini(struct pool *p);
 /* A buffer of at least `size` bytes (at most POOL_MAX), or NULL at the limit. */
 struct pool_buf *pool_get(struct pool *p, size_t size) must_use;
+/* The same for what a stranger may pile up: leaves a quarter of the pool to the others. */
+struct pool_buf *pool_get_spare(struct pool *p, size_t size) must_use;
 void pool_put(struct pool *p, struct pool_buf *b);
 
 #endif

@@ -66,9 +66,9 @@ struct gate {
 	    accept_again_ms; /* accepting pauses until then: no file descriptors; 0: it doesn't */
 	uint64_t fd_warned_ms;
 
-	struct visitor *visitors; /* all */
-	struct visitor *dead;     /* to be freed at the end of the turn */
-	struct visitor *ready;    /* whose reply can go on */
+	struct visitor *visitors, *oldest; /* all, the newest first; the last of them */
+	struct visitor *dead;              /* to be freed at the end of the turn */
+	struct visitor *ready;             /* whose reply can go on */
 	uint32_t nvisitors;
 	size_t buffered; /* bytes in visitors' buffers */
 	uint64_t logins; /* numbers connections */

@@ -14,6 +14,10 @@
  * comes along in the same receive. */
 #define IN_SLACK (3 * GATE_READ_MAX)
 
+/* How many of the oldest visitors are looked at to make room for a new one. */
+#define OLDEST_LOOK 64
+/* Requests that came in one go and are answered in one turn. */
+#define REQUESTS_A_TURN 8
 /* Chunks of a long page that one visitor gets in a turn. */
 #define CHUNKS_A_TURN 4
 
@@ -48,12 +52,30 @@ static void turn_away(struct gate *g, int fd, bool tls, enum close_reason why)
 	close(fd);
 }
 
+/* Too many: the oldest goes, as whoever means to log in has done so long since. Those who get an
+ * answer stay, and so does who looks at the debug pages on their own listener, above all then.
+ * False when there is none to go among the oldest. */
+static bool make_room(struct gate *g)
+{
+	struct visitor *v = g->oldest;
+
+	for (int i = 0; i < OLDEST_LOOK && v; i++, v = v->prev) {
+		if (v->state != VISIT_ANSWER && v->kind != LISTEN_DEBUG) {
+			if (v->tls)
+				count(&g->counters, C_TLS_REJECTED, 1);
+			visitor_close(v, CLOSE_PRE_LOGIN_CAP);
+			return true;
+		}
+	}
+	return false;
+}
+
 void visitor_new(
     struct gate *g, int fd, const struct listener *l, const struct sockaddr_storage *addr)
 {
 	struct visitor *v;
 
-	if (g->nvisitors >= g->config->max_visitors) {
+	if (g->nvisitors >= g->config->max_visitors && l->kind != LISTEN_DEBUG && !make_room(g)) {
 		turn_away(g, fd, l->tls, CLOSE_PRE_LOGIN_CAP);
 		return;
 	}
@@ -72,9 +94,7 @@ void visitor_new(
 	if (l->inet)
 		set_options(g->config, fd);
 	v->next = g->visitors;
-	if (v->next)
-		v->next->pprev = &v->next;
-	v->pprev = &g->visitors;
+	*(v->next ? &v->next->prev : &g->oldest) = v;
 	g->visitors = v;
 	g->nvisitors++;
 	count(&g->counters, C_VISITORS, 1);
@@ -119,9 +139,8 @@ void visitor_leave(struct visitor *v)
 	reply_end(v);
 	buffer_free(v, &v->in, v->in_cap);
 	buffer_free(v, &v->out, v->out_len);
-	*v->pprev = v->next;
-	if (v->next)
-		v->next->pprev = v->pprev;
+	*(v->prev ? &v->prev->next : &g->visitors) = v->next;
+	*(v->next ? &v->next->prev : &g->oldest) = v->prev;
 	g->nvisitors--;
 	count_down(&g->counters, C_VISITORS, 1);
 	v->next_dead = g->dead;
@@ -185,7 +204,8 @@ void visitor_timeout(struct visitor *v)
 /* What the socket is asked for follows from what the visitor is doing. */
 void visitor_ask(struct visitor *v)
 {
-	bool in = v->state != VISIT_ANSWER && (v->state != VISIT_LOGIN || (!v->out && !v->retries));
+	bool in = v->state != VISIT_ANSWER && !v->is_ready &&
+		  (v->state != VISIT_LOGIN || (!v->out && !v->retries));
 
 	if (!v->dead)
 		loop_set(&v->gate->loop, &v->watch, (in ? EPOLLIN : 0) | (v->out ? EPOLLOUT : 0));
@@ -285,7 +305,8 @@ static void linger(struct visitor *v, enum close_reason why)
 	if (v->dead)
 		return;
 	visitor_deadline(v, LINGER_MS);
-	shutdown(v->watch.fd, SHUT_WR);
+	if (!v->out)
+		shutdown(v->watch.fd, SHUT_WR);
 	visitor_used(v, v->in_len);
 	visitor_ask(v);
 }
@@ -382,10 +403,16 @@ static void answer(struct visitor *v, enum http_result head)
 
 static void advance(struct visitor *v)
 {
-	while (!v->dead && v->state == VISIT_REQUEST) {
+	for (int answers = 0; !v->dead && v->state == VISIT_REQUEST; answers++) {
 		uint32_t n = MIN(v->skip, v->in_len);
 		enum http_result head;
 
+		if (answers == REQUESTS_A_TURN) {
+			/* It gives way to others, and is not read meanwhile. */
+			reply_ready(&v->reply);
+			visitor_ask(v);
+			return;
+		}
 		v->skip -= n;
 		visitor_used(v, n);
 		if (v->in_len == 0)
@@ -406,8 +433,9 @@ static void advance(struct visitor *v)
 
 void visitor_go_on(struct visitor *v)
 {
-	if (pump(v))
+	if (v->state != VISIT_ANSWER || pump(v))
 		advance(v);
+	visitor_ask(v);
 }
 
 /* ---- Receiving ------------------------------------------------------------------------------- */
@@ -428,7 +456,9 @@ static bool in_append(struct visitor *v, const uint8_t *p, size_t len)
 	if (need > v->in_cap) {
 		while (cap < need)
 			cap *= 2;
-		in = g->buffered + cap > GATE_BUFFERED_MAX ? NULL : malloc(cap);
+		/* What an ordinary login needs is there for every visitor: they are capped by
+		 * number. */
+		in = cap > 4096 && g->buffered + cap > GATE_BUFFERED_MAX ? NULL : malloc(cap);
 		if (!in) {
 			visitor_close(v, CLOSE_NO_MEMORY);
 			return false;

@@ -64,7 +64,7 @@ struct visitor {
 	uint8_t *out; /* for the wire, not taken by the socket yet */
 	uint32_t out_at, out_len;
 
-	struct visitor *next, **pprev;
+	struct visitor *next, *prev; /* older, newer */
 	struct visitor *next_dead, *next_ready;
 };
 

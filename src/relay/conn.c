@@ -123,6 +123,7 @@ void conn_admit(struct worker *w, struct admit *a)
 		conn_close(c, CLOSE_NO_MEMORY);
 	if (!c->dead)
 		forward_early(c, a->early, a->early_len);
+	sodium_memzero(a->info.mesh_key, sizeof(a->info.mesh_key));
 	free(a);
 }
 
@@ -205,7 +206,7 @@ void conn_tick(struct conn *c)
 {
 	struct worker *w = c->worker;
 
-	if (c->write_deadline && c->write_deadline <= w->now_ms) {
+	if (c->write_deadline && c->write_deadline <= w->now_ms && !stall_still_moves(c)) {
 		conn_close(c, CLOSE_WRITE_TIMEOUT);
 		return;
 	}
@@ -226,6 +227,11 @@ static bool control_room(struct conn *c, uint32_t len)
 
 	if (c->control && c->control->cap - c->control_len >= len)
 		return true;
+	/* Many at once for a socket that takes them: they can go first. */
+	if (c->control_len + len > CONTROL_MAX && !c->blocked) {
+		forward_flush(c);
+		return !c->dead && control_room(c, len);
+	}
 	if (c->control_len + len > CONTROL_MAX) {
 		conn_close(c, CLOSE_SLOW_CONTROL);
 		return false;

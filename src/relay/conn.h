@@ -53,7 +53,7 @@ struct conn {
 	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
 	struct peer *peer;
-	struct conn *next_of_peer;
+	struct conn *next_of_peer, *prev_of_peer;
 	uint32_t slot, gen;
 	uint64_t number;
 
@@ -82,6 +82,7 @@ struct conn {
 	struct sighting_set sightings;
 
 	struct timer timer;
+	int unacked;                           /* bytes in the kernel when write_deadline was set */
 	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
 	uint32_t keepalive_every_ms;
 	uint32_t not_here_tokens;

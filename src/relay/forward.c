@@ -214,7 +214,7 @@ static size_t conn_parse(struct conn *c, uint8_t *p, size_t len)
 			peer_activate(c->peer, c);
 		if (p[at] != FRAME_SEND_PACKET) {
 			route(c, &run);
-			if (!other_frame(c, p + at, avail, &at))
+			if (c->dead || !other_frame(c, p + at, avail, &at))
 				break;
 			continue;
 		}
@@ -339,7 +339,7 @@ void forward_mailed(struct worker *w, int from, const struct run_letter *l, uint
 	    frames_payload(bytes, l->packets));
 	if (l->disco) {
 		struct not_here_letter *n =
-		    mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE, sizeof(*n), true);
+		    mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE, sizeof(*n), false);
 
 		if (!n) {
 			count(&w->counters, C_MAIL_LOST, 1);
@@ -372,7 +372,7 @@ static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, u
 	note_sighting(to, o);
 	if (list->last && list->last->p + list->last->len == p &&
 	    list->last->flow.slot == o->flow.slot && list->last->flow_worker == o->flow_worker &&
-	    list->last->len < RUN_BYTES_MAX) {
+	    list->last->len + len <= RUN_BYTES_MAX + FRAME_MAX) {
 		list->last->len += len;
 		list->last->packets += packets;
 	} else {

@@ -97,7 +97,7 @@ struct client_row {
 	char app_name[APP_NAME_MAX + 1];
 	uint32_t flows;
 	uint64_t other_flows, other_packets, other_bytes; /* no longer in the table */
-	uint64_t since_ms; /* monotonic */
+	uint64_t since_ms;                                /* monotonic */
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	uint32_t queue_bytes; /* waiting now */
 	/* of the key, over all its connections ever seen */

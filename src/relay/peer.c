@@ -116,25 +116,31 @@ struct peer *peer_get(struct peer_table *t, const struct key *k, uint64_t hash)
 	return p;
 }
 
+static void list_push(struct peer *p, struct conn *c)
+{
+	c->prev_of_peer = NULL;
+	c->next_of_peer = p->conns;
+	if (p->conns)
+		p->conns->prev_of_peer = c;
+	p->conns = c;
+}
+
 void peer_add(struct peer_table *t, struct peer *p, struct conn *c)
 {
 	if (p->nconns++ == 0)
 		idle_unlink(t, p);
 	p->logins++;
 	c->peer = p;
-	c->next_of_peer = p->conns;
-	p->conns = c;
+	list_push(p, c);
 	p->active = c;
 }
 
 static void list_remove(struct peer *p, struct conn *c)
 {
-	struct conn **at = &p->conns;
-
-	while (*at != c)
-		at = &(*at)->next_of_peer;
-	*at = c->next_of_peer;
-	c->next_of_peer = NULL;
+	*(c->prev_of_peer ? &c->prev_of_peer->next_of_peer : &p->conns) = c->next_of_peer;
+	if (c->next_of_peer)
+		c->next_of_peer->prev_of_peer = c->prev_of_peer;
+	c->next_of_peer = c->prev_of_peer = NULL;
 }
 
 void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
@@ -153,7 +159,6 @@ void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
 void peer_activate(struct peer *p, struct conn *c)
 {
 	list_remove(p, c);
-	c->next_of_peer = p->conns;
-	p->conns = c;
+	list_push(p, c);
 	p->active = c;
 }

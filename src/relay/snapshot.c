@@ -81,17 +81,18 @@ static void conn_row(struct client_row *row, const struct conn *c)
 static void peer_rows(struct client_part *part, const struct peer *p)
 {
 	const struct conn *c = p->conns;
+	struct client_row node = {0};
 
 	if (p->logins == 0)
 		return; /* only ever asked for */
+	node_totals(&node, p);
 	do {
 		struct client_row *row;
 
 		if (part->n == part->cap)
 			return;
 		row = &part->row[part->n++];
-		*row = (struct client_row){0};
-		node_totals(row, p);
+		*row = node;
 		if (c)
 			conn_row(row, c);
 	} while (c && (c = c->next_of_peer));

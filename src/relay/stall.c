@@ -7,12 +7,44 @@
  * more mail: connections that send to it are read no further until it does, which pushes back
  * through TCP; if it makes no progress at all, its packets are dropped so that the rest goes on.
  */
+#include <sys/ioctl.h>
 #include <sys/uio.h>
+#include <linux/sockios.h>
 
 #include "relay/worker.h"
 
 /* ---- A socket that takes no more --------------------------------------------------------------
  */
+
+/* Bytes in the kernel that the client has not acknowledged. */
+static int unacked(const struct conn *c)
+{
+	int n = 0;
+
+	return ioctl(c->watch.fd, SIOCOUTQ, &n) < 0 ? 0 : n;
+}
+
+/* Bytes went out: the deadline begins anew. */
+static void stall_progress(struct conn *c)
+{
+	uint64_t ms = c->worker->config->write_timeout_ms;
+
+	if (!ms)
+		return;
+	c->unacked = unacked(c);
+	c->write_deadline = c->worker->now_ms + ms;
+	conn_arm(c);
+}
+
+bool stall_still_moves(struct conn *c)
+{
+	/* The kernel asks for more only when half its queue has gone: a slow link may need longer
+	 * than the deadline for that. Nothing was added while it was blocked: less is progress. */
+	if (!c->blocked || unacked(c) >= c->unacked)
+		return false;
+	stall_progress(c);
+	return true;
+}
 
 /* The socket takes no more: what is for the wire already must be kept, byte for byte. */
 void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
@@ -38,10 +70,10 @@ void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
 		c->sealed_len += (uint32_t)(iov[i].iov_len - skip);
 		sent -= skip;
 	}
+	/* What is put behind bytes that wait already is no progress. */
+	if (!c->blocked)
+		stall_progress(c);
 	c->blocked = true;
-	if (w->config->write_timeout_ms)
-		c->write_deadline = w->now_ms + w->config->write_timeout_ms;
-	conn_arm(c);
 	loop_set(&w->loop, &c->watch, EPOLLOUT | (c->paused ? 0 : EPOLLIN));
 }
 
@@ -157,8 +189,7 @@ void stall_unblock(struct conn *c)
 
 	if (sent <= 0)
 		return;
-	if (w->config->write_timeout_ms)
-		c->write_deadline = w->now_ms + w->config->write_timeout_ms;
+	stall_progress(c);
 	c->sealed_at += (uint32_t)sent;
 	if (c->sealed_at < c->sealed_len)
 		return;
@@ -205,7 +236,7 @@ static void resume(struct conn *c)
 	uint32_t len;
 
 	if (c->dead)
-		return; /* since it was put on the list, or by the flush that made room */
+		return; /* by the flush that made room */
 	len = stream_restore(c, base);
 	c->paused = NULL;
 	forward_stream(c, base, len);
@@ -228,16 +259,14 @@ static void retry_neighbour(struct worker *w, int to)
 	} else if (c && w->now_ms - n->progress_ms > STUCK_MS) {
 		n->stuck = true;
 	}
-	if (!c || (!n->stuck && !mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX)))
-		return;
-	/* In turn: those that pause again line up behind. */
-	n->paused = NULL;
-	n->paused_last = NULL;
-	while (c) {
-		struct conn *next = c->next_paused;
-
+	/* In turn, while there is room; one that pauses again, for want of it, lines up behind. */
+	while (
+	    (c = n->paused) && (n->stuck || mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX))) {
+		n->paused = c->next_paused;
+		if (!n->paused)
+			n->paused_last = NULL;
+		c->paused = NULL;
 		resume(c);
-		c = next;
 	}
 }
 
@@ -271,11 +300,9 @@ void stall_drop_all(struct conn *c)
 		struct conn **at = &n->paused;
 		struct conn *last = NULL;
 
-		/* While those that waited are resumed, they are on no list. */
-		for (; *at && *at != c; at = &(*at)->next_paused)
+		for (; *at != c; at = &(*at)->next_paused)
 			last = *at;
-		if (*at)
-			*at = c->next_paused;
+		*at = c->next_paused;
 		if (n->paused_last == c)
 			n->paused_last = last;
 		c->paused = NULL;

@@ -25,7 +25,8 @@ void stream_keep(struct conn *c, const uint8_t *p, size_t len)
 {
 	if (len == 0 || c->dead)
 		return;
-	c->rest = pool_get(&c->worker->pool, len);
+	c->rest =
+	    len > 2048 ? pool_get_spare(&c->worker->pool, len) : pool_get(&c->worker->pool, len);
 	if (!c->rest) {
 		conn_close(c, CLOSE_NO_MEMORY);
 		return;

@@ -26,7 +26,7 @@ bool waitq_push(
 	if (!q->tail || q->tail->cap - q->tail_end < size) {
 		uint32_t want =
 		    q->tail ? NEXT_BUFFER - (uint32_t)sizeof(struct pool_buf) : FIRST_BUFFER;
-		struct pool_buf *b = pool_get(pool, MAX(want, size));
+		struct pool_buf *b = pool_get_spare(pool, MAX(want, size));
 
 		if (!b)
 			return false;

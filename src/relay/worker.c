@@ -207,7 +207,9 @@ static void retry_gone(struct worker *w)
 		/* Off the list first: telling may end connections, whose keys are put there. */
 		w->gone_pending = p->next_pending;
 		p->gone_pending = false;
-		worker_peer_gone(w, p);
+		/* It may be back: then those who wait are told when it goes again. */
+		if (p->nconns == 0)
+			worker_peer_gone(w, p);
 		if (p->gone_pending)
 			return; /* the ring is full: none of the others would get through */
 	}

@@ -41,6 +41,8 @@
 #define BATCH_ROOM (RUN_BYTES_MAX + FRAME_MAX + (8u << 10))
 /* The largest letter with packets: such room is made sure of before a run begins. */
 #define RUN_LETTER_MAX ((uint32_t)sizeof(struct run_letter) + RUN_BYTES_MAX + FRAME_MAX)
+_Static_assert(SLAB_BYTES <= POOL_MAX, "what is left of a receive can be kept");
+_Static_assert(BATCH_ROOM <= POOL_MAX, "what a send leaves can be kept");
 #define SLICES_MAX 16384
 #define DROP_REPORTS_MAX 64
 /* Another worker that takes no mail for so long gets its packets dropped instead. */
@@ -216,6 +218,8 @@ void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent);
 void stall_fresh(struct conn *c);
 /* The socket takes bytes again. */
 void stall_unblock(struct conn *c);
+/* The write deadline is due: whether the client took bytes since it was set; then it is anew. */
+bool stall_still_moves(struct conn *c);
 /* Bytes for the wire ahead of everything else: TLS and WebSocket answers. */
 void stall_send_raw(struct conn *c, const uint8_t *p, size_t len);
 /* Whether a run to that worker may begin; if not, the connection is paused. */

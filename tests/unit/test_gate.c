@@ -667,6 +667,7 @@ static void test_full_mailbox(void **state)
 
 /* ---- Caps and time --------------------------------------------------------------------------- */
 
+/* At the cap the oldest makes room for the newest, but for those who get an answer. */
 static void test_visitors_cap(void **state)
 {
 	struct gate_bed b;
@@ -674,11 +675,14 @@ static void test_visitors_cap(void **state)
 
 	bed_init(&b, 10);
 	for (int i = 0; i < 12; i++)
-		fd[i] = bed_visit(&b, LISTEN_PUBLIC, i > 6);
+		fd[i] = bed_visit(&b, LISTEN_PUBLIC, i < 6);
 	expect_closed(&b, CLOSE_PRE_LOGIN_CAP, 2);
 	assert_int_equal(b.g->counters.v[C_TLS_REJECTED], 2);
-	expect_end(fd[11]);
-	expect_nothing(fd[0]);
+	bed_turns(&b, 1);
+	expect_end(fd[0]);
+	expect_end(fd[1]);
+	expect_nothing(fd[2]);
+	expect_nothing(fd[11]);
 	close(fd[3]);
 	bed_turns(&b, 1);
 	close(fd[11]);
