@@ -200,6 +200,7 @@ static enum record_result got_alert(struct opening *o, const uint8_t *p, size_t 
 	if (p[1] == ALERT_USER_CANCELED)
 		return RECORD_OK; /* a close_notify follows (§6.1) */
 	o->r->failed = p[1] != ALERT_CLOSE_NOTIFY;
+	o->r->closed = !o->r->failed;
 	return o->r->failed ? RECORD_FAILED : RECORD_CLOSED;
 }
 
@@ -358,6 +359,12 @@ enum record_result record_open(
 	o.reply = reply;
 	o.updates = 0;
 	o.empty = 0;
+	if (r->closed) {
+		/* What comes behind close_notify is ignored (§6.1). */
+		in->p += in->len;
+		in->len = 0;
+		return RECORD_CLOSED;
+	}
 	if (r->failed || !aead_begin(&o.a, (enum aead_kind)r->kind, r->rx.key, false))
 		return RECORD_FAILED;
 	res = open_all(&o, in);

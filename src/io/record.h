@@ -50,6 +50,7 @@ struct record {
 	uint8_t kind;       /* enum aead_kind */
 	uint8_t secret_len; /* 32 or 48: that of the suite's hash */
 	bool failed;        /* nothing more is read or sealed */
+	bool closed;        /* close_notify came: nothing more is read */
 };
 
 _Static_assert(sizeof(struct record) <= 240, "a connection's TLS state is small");
@@ -64,8 +65,9 @@ void record_init(struct record *r, enum aead_kind kind, size_t secret_len, const
 /* Wipes it. */
 void record_fini(struct record *r);
 
-/* Takes all of `in`: plaintext is appended to `plain`, which needs room for in->len and the rest of
- * a record; alerts and KeyUpdates to be sent go to `reply`. */
+/* Takes all of `in`: plaintext is appended to `plain`, which needs room for in->len and
+ * RECORD_CIPHER_MAX (the rest of a record that came before, padding included); alerts and
+ * KeyUpdates to be sent go to `reply`. */
 enum record_result record_open(
     struct record *r, struct span *in, struct sink *plain, struct sink *reply) must_use;
 /* Seals len bytes; `out` needs RECORD_EXTRA for each record of RECORD_PLAIN_MAX begun, and as much

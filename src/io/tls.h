@@ -50,7 +50,8 @@ void tls_free(struct tls *t);
  * what is left of `in` is the first records. */
 enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out) must_use;
 /* Opens all records of `in`: plaintext is appended to `plain`, which needs room for in->len bytes
- * and TLS_RECORD_MAX (the rest of a record that came before); answers go to `reply`. */
+ * and TLS_RECORD_MAX + 256 (the rest of a record that came before, padding included); answers go to
+ * `reply`. */
 enum tls_result tls_open(
     struct tls *t, struct span *in, struct sink *plain, struct sink *reply) must_use;
 /* Seals len bytes into records of at most TLS_RECORD_MAX; `out` needs tls_seal_bound(len) of room.

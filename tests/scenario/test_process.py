@@ -355,3 +355,30 @@ def test_limit_of_descriptors_is_raised(serve):
     with open(f"/proc/{server.process.pid}/limits") as f:
         line = next(line for line in f if line.startswith("Max open files"))
     assert line.split()[3:5] == ["512", "512"]
+
+
+def check_listens(port):
+    with socket.socket() as probe:
+        assert probe.connect_ex((LOOPBACK, port)) == 0
+
+
+@pytest.mark.ours
+def test_nobody_reads_the_log(tmp_path):
+    """A full pipe loses lines, and stops neither the relay nor its end."""
+    port = free_port()
+    flags = ["-a", f"{LOOPBACK}:{port}", "-http-port=-1", "-stun=false", "-log-level=debug"]
+    process = subprocess.Popen(
+        [BINARY, *flags, "-c", tmp_path / "server.key"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        eventually(lambda: check_listens(port))
+        for _ in range(1500):  # a line each, more than a pipe holds
+            socket.create_connection((LOOPBACK, port)).close()
+        process.terminate()
+        assert process.wait(5 * derp.SCALE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

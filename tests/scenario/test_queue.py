@@ -1,5 +1,6 @@
 """Receivers that don't read, or read slowly."""
 
+import contextlib
 import struct
 import time
 
@@ -176,6 +177,36 @@ def test_slow_reader_is_not_closed(serve):
             slow.conn.fill()
     server.expect({"derp_sclient_write_timeouts": 0, "derp_current_connections": 2})
     assert server.metrics().sum("derp_packets_dropped") > 0, "it was not slow enough for this test"
+
+
+@pytest.mark.ours
+def test_crawling_reader_is_not_closed(serve):
+    """It takes far less in a time-out than the kernel wants to be rid of before it asks for more:
+    that it takes something at all is what counts."""
+    server = serve(tls=False, tcp_write_timeout="1500ms")
+    sender, slow = server.login(), server.login(**STALLED)
+    for tick in range(50):
+        send_stamped(sender, slow, tick * 10, 10)
+        time.sleep(0.1)
+        slow.conn.sock.recv(3000)
+    server.expect({"derp_sclient_write_timeouts": 0, "derp_current_connections": 2})
+    assert server.metrics().sum("derp_packets_dropped") > 0, "it was not slow enough for this test"
+
+
+@pytest.mark.ours
+def test_pings_do_not_put_off_the_write_timeout(serve):
+    """What it sends says nothing of what it takes."""
+    server = serve(tls=False, tcp_write_timeout="500ms")
+    sender, stalled = server.login(), server.login("websocket", **STALLED)
+    run(flood(sender, stalled, seconds=0.5, per_tick=40))
+
+    deadline = time.monotonic() + 4 * derp.SCALE
+    while server.metrics().sum("derp_current_connections") == 2:
+        assert time.monotonic() < deadline, "its pings keep it alive"
+        with contextlib.suppress(OSError):
+            stalled.conn.send_message(b"", derp.WS_PING)
+        time.sleep(0.1)
+    server.expect_closes(write_timeout=1)
 
 
 @pytest.mark.subset
