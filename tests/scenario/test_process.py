@@ -374,7 +374,7 @@ def test_nobody_reads_the_log(tmp_path):
     )
     try:
         eventually(lambda: check_listens(port))
-        for _ in range(1500):  # a line each, more than a pipe holds
+        for _ in range(3000):  # a line each, more than a pipe holds
             socket.create_connection((LOOPBACK, port)).close()
         process.terminate()
         assert process.wait(5 * derp.SCALE) == 0
