@@ -78,8 +78,13 @@ void wheel_run(struct wheel *w, uint64_t now_ms, void (*fn)(void *, struct timer
 	/* After a long sleep one turn of the wheel has looked at everything. */
 	if (now_tick - w->tick > WHEEL_SLOTS && now_tick > w->tick)
 		w->tick = now_tick - WHEEL_SLOTS;
-	for (; w->tick <= now_tick; w->tick++)
-		run_slot(w, &w->slot[w->tick % WHEEL_SLOTS], now_ms, fn, arg);
+	while (w->tick <= now_tick) {
+		/* On before the slot's timers fire: what they set for the past goes into the next.
+		 */
+		struct timer **slot = &w->slot[w->tick++ % WHEEL_SLOTS];
+
+		run_slot(w, slot, now_ms, fn, arg);
+	}
 }
 
 int wheel_sleep_ms(const struct wheel *w, uint64_t now_ms)

@@ -63,7 +63,8 @@ uint32_t flow_lookup(
 		if (t->index[b] == 0)
 			return FLOW_NONE;
 		f = &t->slot[t->index[b] - 1];
-		if (f->conn == conn && f->dst_hash == hash && key_equal(&f->dst, dst))
+		/* All of it in the entry's first line. */
+		if (f->conn == conn && key_equal(&f->dst, dst))
 			return t->index[b] - 1;
 	}
 }

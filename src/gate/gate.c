@@ -2,6 +2,8 @@
 #include "gate/gate.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -42,6 +44,25 @@ static void accept_resume(struct gate *g)
 		loop_set(&g->loop, &g->listener[i].watch, EPOLLIN);
 }
 
+static void set_options(const struct gate_config *config, int fd)
+{
+	int64_t alive = config->tcp_keepalive_time_ms ? config->tcp_keepalive_time_ms : 15000;
+	int64_t user_timeout = config->tcp_user_timeout_ms;
+	int on = 1, seconds = (int)MAX(alive / 1000, 1), ms = (int)user_timeout;
+	/* Little unsent in the kernel: what waits should wait where it can still be dropped. */
+	int lowat = 128 << 10;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+	if (ms)
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	if (alive > 0) {
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+	}
+}
+
 static void listener_ready(struct watch *watch, uint32_t events)
 {
 	struct listener *l = container_of(watch, struct listener, watch);
@@ -54,6 +75,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
 		    watch->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			if (l->inet)
+				set_options(g->config, fd);
 			visitor_new(g, fd, l, &addr);
 			continue;
 		}

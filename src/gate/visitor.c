@@ -2,7 +2,6 @@
 #include "gate/visitor.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,25 +21,6 @@
 #define CHUNKS_A_TURN 4
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
-
-static void set_options(const struct gate_config *config, int fd)
-{
-	int64_t alive = config->tcp_keepalive_time_ms ? config->tcp_keepalive_time_ms : 15000;
-	int64_t user_timeout = config->tcp_user_timeout_ms;
-	int on = 1, seconds = (int)MAX(alive / 1000, 1), ms = (int)user_timeout;
-	/* Little unsent in the kernel: what waits should wait where it can still be dropped. */
-	int lowat = 128 << 10;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
-	if (ms)
-		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
-	if (alive > 0) {
-		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
-	}
-}
 
 static void visitor_ready(struct watch *watch, uint32_t events);
 
@@ -91,8 +71,6 @@ void visitor_new(
 	v->state = l->tls ? VISIT_TLS : VISIT_REQUEST;
 	v->addr = *addr;
 	http_request_init(&v->req);
-	if (l->inet)
-		set_options(g->config, fd);
 	v->next = g->visitors;
 	*(v->next ? &v->next->prev : &g->oldest) = v;
 	g->visitors = v;
@@ -431,10 +409,22 @@ static void advance(struct visitor *v)
 	visitor_ask(v);
 }
 
+/* After close_notify nothing more is waited for, but what is due is still sent. */
+static void said_all(struct visitor *v)
+{
+	if (!v->eof || v->dead || v->is_ready)
+		return;
+	if (v->state == VISIT_ANSWER)
+		v->reply.close = true;
+	else if (v->state != VISIT_LINGER)
+		visitor_close(v, CLOSE_CLIENT);
+}
+
 void visitor_go_on(struct visitor *v)
 {
 	if (v->state != VISIT_ANSWER || pump(v))
 		advance(v);
+	said_all(v);
 	visitor_ask(v);
 }
 
@@ -510,6 +500,11 @@ static bool open_tls(struct visitor *v, struct span *in, struct sink *plain)
 	send_wire(v, reply.p, reply.len);
 	if (r == TLS_OK || v->dead)
 		return !v->dead;
+	if (r == TLS_CLOSED && plain->len > 0) {
+		/* It said what it wanted and that it will say no more: an answer is still due. */
+		v->eof = true;
+		return true;
+	}
 	visitor_close(v, r == TLS_CLOSED ? CLOSE_CLIENT : CLOSE_TLS_FAILED);
 	return false;
 }
@@ -547,6 +542,7 @@ static void take_bytes(struct visitor *v, size_t n)
 		return;
 	if (in_append(v, stream.p, stream.len))
 		advance(v);
+	said_all(v);
 }
 
 static void visitor_read(struct visitor *v)

@@ -49,6 +49,7 @@ struct visitor {
 	bool dead;
 	bool kept;     /* a request has been answered */
 	bool is_ready; /* on the gate's list */
+	bool eof;      /* close_notify came behind what it said */
 	bool not_ideal;
 
 	struct timer timer;

@@ -149,13 +149,34 @@ static uint32_t find_flow(struct conn *c, const struct key *dst)
 	return slot;
 }
 
+/* The same with its price. Finding the flow is also finding the way: it keeps owner and peer. */
+static uint32_t priced_find(struct conn *c, const struct key *dst)
+{
+	struct worker *w = c->worker;
+	uint64_t t = clock_cycles();
+	uint32_t slot = find_flow(c, dst);
+
+	t = clock_cycles() - t;
+	count(&w->counters, C_PRICED_FIND, t - MIN(t, w->price_overhead));
+	return slot;
+}
+
+static void priced_count(struct worker *w, uint32_t slot, uint32_t len, bool disco)
+{
+	uint64_t t = clock_cycles();
+
+	flow_count(&w->flows.slot[slot], len, disco, w->now_ds);
+	t = clock_cycles() - t;
+	count(&w->counters, C_PRICED_COUNT, t - MIN(t, w->price_overhead));
+	count(&w->counters, C_PRICED_PACKETS, 1);
+}
+
 /* Takes a whole SendPacket frame into the run; false when the connection was paused before it. */
 static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t packet_len)
 {
 	struct worker *w = c->worker;
 	const struct key *dst = (const struct key *)(const void *)(frame + FRAME_HEADER_LEN);
 	bool disco = packet_is_disco(frame + FRAME_PACKET_HEAD, packet_len);
-	uint64_t t0 = w->pricing ? clock_cycles() : 0;
 	uint32_t slot;
 
 	/* The run ends before the table may change under it. */
@@ -165,7 +186,7 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 		if (unlikely(c->dead))
 			return false;
 	}
-	slot = find_flow(c, dst);
+	slot = w->pricing ? priced_find(c, dst) : find_flow(c, dst);
 	if (run->flow == FLOW_NONE) {
 		uint32_t owner = w->flows.slot[slot].owner;
 
@@ -173,13 +194,10 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 			return false;
 		*run = (struct run){.p = frame, .flow = slot, .disco = disco};
 	}
-	flow_count(&w->flows.slot[slot], packet_len, disco, w->now_ds);
-	if (w->pricing) {
-		uint64_t t = clock_cycles() - t0;
-
-		count(&w->counters, C_PRICED_CYCLES, t - MIN(t, w->price_overhead));
-		count(&w->counters, C_PRICED_PACKETS, 1);
-	}
+	if (unlikely(w->pricing))
+		priced_count(w, slot, packet_len, disco);
+	else
+		flow_count(&w->flows.slot[slot], packet_len, disco, w->now_ds);
 	/* SendPacket and RecvPacket have the same length: the frame becomes the other in place. */
 	frame[0] = FRAME_RECV_PACKET;
 	memcpy(frame + FRAME_HEADER_LEN, c->peer->key.b, KEY_LEN);

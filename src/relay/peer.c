@@ -152,8 +152,10 @@ void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
 	p->past.rx_bytes += c->totals.rx_bytes;
 	p->past.tx_packets += c->totals.tx_packets;
 	p->past.tx_bytes += c->totals.tx_bytes;
-	if (--p->nconns == 0)
+	if (--p->nconns == 0) {
 		idle_push(t, p);
+		idle_trim(t);
+	}
 }
 
 void peer_activate(struct peer *p, struct conn *c)

@@ -109,13 +109,14 @@ class Server:
             found = re.search(rf"^{re.escape(name)} (\d+)$", text, re.MULTILINE)
             return int(found[1]) if found else 0
 
-        packets, priced = number("derp_packets_sent"), number("sluice_flow_count_packets")
+        packets, priced = number("derp_packets_sent"), number("sluice_flow_priced_packets")
         if not packets or not priced:
             return None
         stages = {stage: int(n) / packets
                   for stage, n in re.findall(r'^sluice_cycles{stage="(\w+)"} (\d+)$', text,
                                              re.MULTILINE)}
-        return {**stages, "counting": number("sluice_flow_count_cycles") / priced}
+        return {**stages, "finding": number("sluice_flow_find_cycles") / priced,
+                "counting": number("sluice_flow_count_cycles") / priced}
 
     def tail(self):
         with open(self.log, errors="replace") as f:

@@ -1,7 +1,9 @@
 """TLS: versions, the certificate chain, handshakes cut off, records that are no records."""
 
+import contextlib
 import hashlib
 import re
+import socket
 import ssl
 
 import pytest
@@ -213,3 +215,31 @@ def test_no_tls_at_all(tls, kind):
     conn.read_to_end()
     tls.expect_closes(tls_failed=1)
     tls.expect_unharmed()
+
+
+@pytest.mark.ours
+def test_request_and_close_notify_in_one_flight(tls):
+    """The answer is due all the same."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    engine = derp.tls_context().wrap_bio(incoming, outgoing)
+    with socket.create_connection(tls.address, derp.TIMEOUT) as sock:
+
+        def step(action):
+            while True:
+                try:
+                    return action()
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(65536))
+
+        step(engine.do_handshake)
+        engine.write(b"GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            engine.unwrap()
+        sock.sendall(outgoing.read())
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+    # It cannot be read any more after unwrap(), but it is longer than an alert.
+    assert len(answer) > 200
+    tls.expect_closes(client_closed=1)
