@@ -123,7 +123,7 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	X(C_TLS_ACCEPTED, "counter", "tls_listener_accepted_connections", NULL,                   \
 	    "Connections accepted on the TLS port")                                               \
 	X(C_TLS_REJECTED, "counter", "tls_listener_rejected_connections", NULL,                   \
-	    "Connections closed because too many waited for login")                         \
+	    "Connections closed because too many waited for login")                               \
 	X(C_TLS12_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.2\"",           \
 	    "Requests, by TLS version")                                                           \
 	X(C_TLS13_REQUESTS, "counter", "derper_tls_request_version", "version=\"1.3\"",           \
@@ -153,11 +153,13 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	X(C_CYCLES_ROUTE, "counter", "sluice_cycles", "stage=\"route\"", "CPU cycles, by stage")  \
 	X(C_CYCLES_SEAL, "counter", "sluice_cycles", "stage=\"seal\"", "CPU cycles, by stage")    \
 	X(C_CYCLES_SEND, "counter", "sluice_cycles", "stage=\"send\"", "CPU cycles, by stage")    \
-	X(C_PRICED_FIND, "counter", "sluice_flow_find_cycles", NULL, \
-	    "CPU cycles of finding the flow, which is also the route, of packets that were priced") \
-	X(C_PRICED_COUNT, "counter", "sluice_flow_count_cycles", NULL, \
-	    "CPU cycles of counting, of packets that were priced") \
-	X(C_PRICED_PACKETS, "counter", "sluice_flow_priced_packets", NULL, "Packets that were priced")
+	X(C_PRICED_FIND, "counter", "sluice_flow_find_cycles", NULL,                              \
+	    "CPU cycles of finding the flow, which is also the route, of packets that were "      \
+	    "priced")                                                                             \
+	X(C_PRICED_COUNT, "counter", "sluice_flow_count_cycles", NULL,                            \
+	    "CPU cycles of counting, of packets that were priced")                                \
+	X(C_PRICED_PACKETS, "counter", "sluice_flow_priced_packets", NULL,                        \
+	    "Packets that were priced")
 
 enum counter {
 #define X(id, type, name, labels, help) id,

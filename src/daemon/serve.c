@@ -389,7 +389,8 @@ int serve_run(struct options *o)
 	signals = signalfd(-1, &stop, SFD_CLOEXEC);
 	CHECK(signals >= 0);
 	raise_file_limit();
-	/* The server's key and every connection's are in memory: none of it goes into a core dump. */
+	/* The server's key and every connection's are in memory: none of it goes into a core dump.
+	 */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		log_warn("core dumps could not be turned off: %s", strerror(errno));
 	key_hash_init();

@@ -46,13 +46,13 @@ struct login_secret {
 	uint8_t k[KEY_LEN];
 };
 
-#define LOGIN_RESULTS(X) \
-	X(LOGIN_OK, "ok") \
-	X(LOGIN_BAD_LENGTH, "ClientInfo has a bad length") \
-	X(LOGIN_ZERO_KEY, "the client's key is zero") \
-	X(LOGIN_BAD_BOX, "the box does not open") \
+#define LOGIN_RESULTS(X)                                                 \
+	X(LOGIN_OK, "ok")                                                \
+	X(LOGIN_BAD_LENGTH, "ClientInfo has a bad length")               \
+	X(LOGIN_ZERO_KEY, "the client's key is zero")                    \
+	X(LOGIN_BAD_BOX, "the box does not open")                        \
 	X(LOGIN_BAD_JSON, "ClientInfo is not the JSON that is expected") \
-	X(LOGIN_BAD_MESH_KEY, "the mesh key is not 64 hex digits") \
+	X(LOGIN_BAD_MESH_KEY, "the mesh key is not 64 hex digits")       \
 	X(LOGIN_BAD_APP_NAME, "the app name is too long or not printable")
 
 enum login_result {
@@ -85,7 +85,7 @@ bool login_read_server_key(const uint8_t *payload, size_t len, struct key *serve
 size_t login_put_client_info(const struct login_keys *client, const struct key *server,
     const struct client_info *info, struct login_secret *secret, uint8_t out[LOGIN_FRAME_MAX]);
 /* Client: opens a ServerInfo payload; false when the box or the JSON is bad. */
-bool login_open_server_info(const struct login_secret *secret, const uint8_t *payload, size_t len,
-    int *version) must_use;
+bool login_open_server_info(
+    const struct login_secret *secret, const uint8_t *payload, size_t len, int *version) must_use;
 
 #endif

@@ -67,8 +67,8 @@ static inline struct key bed_key(int owner)
 	return k;
 }
 
-static inline struct bed_client bed_login(struct bed *b, struct key key, const void *early,
-    uint32_t early_len)
+static inline struct bed_client bed_login(
+    struct bed *b, struct key key, const void *early, uint32_t early_len)
 {
 	int owner = key_owner(key_hash(&key), BED_WORKERS);
 	struct bed_client c = {.key = key, .owner = owner};

@@ -16,7 +16,8 @@ static void client_send(const struct bed_client *c, const void *p, size_t len)
 	assert_int_equal(send(c->fd, p, len, 0), (ssize_t)len);
 }
 
-static void send_packet(const struct bed_client *c, const struct key *dst, const void *p, uint32_t len)
+static void send_packet(
+    const struct bed_client *c, const struct key *dst, const void *p, uint32_t len)
 {
 	static uint8_t buf[FRAME_MAX];
 
@@ -41,7 +42,8 @@ static void expect_nothing(const struct bed_client *c)
 	assert_int_equal(errno, EAGAIN);
 }
 
-static void expect_packet(const struct bed_client *c, const struct key *src, const void *p, uint32_t len)
+static void expect_packet(
+    const struct bed_client *c, const struct key *src, const void *p, uint32_t len)
 {
 	static uint8_t buf[FRAME_MAX];
 
