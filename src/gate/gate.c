@@ -143,14 +143,6 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	}
 }
 
-static void bell_rang(struct watch *watch, uint32_t events)
-{
-	uint64_t n;
-
-	if (read(watch->fd, &n, sizeof(n)) < 0)
-		return;
-}
-
 static void timer_due(void *arg, struct timer *t)
 {
 	struct gate *g = arg;
@@ -163,18 +155,6 @@ static void timer_due(void *arg, struct timer *t)
 	if (g->accept_again_ms && g->accept_again_ms <= g->now_ms)
 		accept_resume(g);
 	wheel_set(&g->wheel, &g->tick, g->now_ms + TICK_MS);
-}
-
-static void log_to_main(void *arg, const char *line, size_t len)
-{
-	struct gate *g = arg;
-	void *l =
-	    mail_reserve(g->mail, g->self, mail_main(g->mail), LETTER_LOG, (uint32_t)len, false);
-
-	if (!l)
-		return; /* main is behind by a ring of lines */
-	memcpy(l, line, len);
-	mail_commit(g->mail, g->self, mail_main(g->mail));
 }
 
 /* A reply that went on may end its visitor, or make another one ready. */
@@ -229,7 +209,7 @@ void *gate_run(void *gate)
 {
 	struct gate *g = gate;
 
-	log_set_sink(log_to_main, g);
+	log_set_sink(letters_log, &g->post);
 	/* A crowd of handshakes gives way to packets; without the right to it, it just does not. */
 	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), GATE_NICE) < 0)
 		log_debug("the gate could not be niced: %s", strerror(errno));
@@ -261,10 +241,11 @@ struct gate *gate_new(const struct gate_config *config, struct mail *mail, SSL_C
 	g->config = config;
 	g->mail = mail;
 	g->self = mail_gate(mail);
+	g->post = (struct letters_post){.mail = mail, .self = g->self};
 	g->ctx = ctx;
 	g->now_ms = clock_ms();
 	loop_init(&g->loop);
-	g->bell = (struct watch){.ready = bell_rang, .fd = mail_bell_fd(mail, g->self)};
+	g->bell = (struct watch){.ready = letters_bell, .fd = mail_bell_fd(mail, g->self)};
 	CHECK(loop_add(&g->loop, &g->bell, EPOLLIN) == 0);
 	wheel_init(&g->wheel, g->now_ms);
 	wheel_set(&g->wheel, &g->tick, g->now_ms + TICK_MS);

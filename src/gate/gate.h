@@ -50,6 +50,7 @@ struct gate {
 	const struct gate_config *config;
 	struct mail *mail;
 	int self;
+	struct letters_post post; /* where its log lines go */
 	_Atomic bool stop;
 	bool busy; /* there is more mail: the next turn does not sleep */
 	struct loop loop;

@@ -14,6 +14,7 @@
 #include "base/key.h"
 #include "base/mail.h"
 #include "flow/table.h"
+#include "io/loop.h"
 #include "wire/login.h"
 
 struct tls;
@@ -114,5 +115,16 @@ struct client_part {
 
 /* Frees what an unread letter hands over. */
 void relay_letter_free(const struct letter *l);
+
+/* Who writes, for letters_log. */
+struct letters_post {
+	struct mail *mail;
+	int self;
+};
+/* A log sink (log_set_sink, with a struct letters_post): mails the line to main. Main may be behind
+ * by a ring of lines; then it is lost. */
+void letters_log(void *post, const char *line, size_t len);
+/* What a watch on a thread's own bell does: quiets it. */
+void letters_bell(struct watch *watch, uint32_t events);
 
 #endif

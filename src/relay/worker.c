@@ -5,12 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/tls.h"
-#include "wire/websocket.h"
 
 /* Letters taken of each writer in a turn. */
 #define MAIL_BUDGET 1024
@@ -294,37 +292,6 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	}
 }
 
-void relay_letter_free(const struct letter *l)
-{
-	struct admit *a;
-
-	switch ((enum letter_kind)l->kind) {
-	case LETTER_ADMIT:
-		a = *(struct admit *const *)(const void *)l->body;
-		tls_free(a->tls);
-		ws_free(a->ws);
-		close(a->fd);
-		free(a);
-		break;
-	case LETTER_FLOWS:
-	case LETTER_CLIENTS:
-		free(*(void *const *)(const void *)l->body);
-		break;
-	case LETTER_CTX:
-		SSL_CTX_free(*(SSL_CTX *const *)(const void *)l->body);
-		break;
-	case LETTER_RUN:
-	case LETTER_WATCH_GONE:
-	case LETTER_GONE:
-	case LETTER_NOT_HERE:
-	case LETTER_DROPS:
-	case LETTER_ASK_FLOWS:
-	case LETTER_ASK_CLIENTS:
-	case LETTER_LOG:
-		break;
-	}
-}
-
 /* ---- Log ------------------------------------------------------------------------------------- */
 
 bool worker_may_log(struct worker *w, uint32_t *folded)
@@ -343,27 +310,7 @@ static void log_folded(struct worker *w)
 	w->log_lines = w->log_connects = w->log_disconnects = 0;
 }
 
-static void log_to_main(void *arg, const char *line, size_t len)
-{
-	struct worker *w = arg;
-	void *l =
-	    mail_reserve(w->mail, w->self, mail_main(w->mail), LETTER_LOG, (uint32_t)len, false);
-
-	if (!l)
-		return; /* main is behind by a ring of lines */
-	memcpy(l, line, len);
-	mail_commit(w->mail, w->self, mail_main(w->mail));
-}
-
 /* ---- The turn -------------------------------------------------------------------------------- */
-
-static void bell_rang(struct watch *watch, uint32_t events)
-{
-	uint64_t n;
-
-	if (read(watch->fd, &n, sizeof(n)) < 0)
-		return;
-}
 
 static void timer_due(void *arg, struct timer *t)
 {
@@ -450,7 +397,7 @@ void *worker_run(void *worker)
 {
 	struct worker *w = worker;
 
-	log_set_sink(log_to_main, w);
+	log_set_sink(letters_log, &w->post);
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
 		worker_turn(w, true);
 	worker_close_all(w);
@@ -500,12 +447,13 @@ struct worker *worker_new(
 	w->self = self;
 	w->config = config;
 	w->mail = mail;
+	w->post = (struct letters_post){.mail = mail, .self = self};
 	w->start_ms = start_ms;
 	w->free_conn = MAP64_NONE;
 	w->price_overhead = counter_overhead();
 	set_clock(w);
 	loop_init(&w->loop);
-	w->bell = (struct watch){.ready = bell_rang, .fd = mail_bell_fd(mail, self)};
+	w->bell = (struct watch){.ready = letters_bell, .fd = mail_bell_fd(mail, self)};
 	CHECK(loop_add(&w->loop, &w->bell, EPOLLIN) == 0);
 	wheel_init(&w->wheel, w->now_ms);
 	wheel_set(&w->wheel, &w->tick, w->now_ms + SWEEP_EVERY_MS);

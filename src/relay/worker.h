@@ -97,6 +97,7 @@ struct worker {
 	int self;
 	const struct relay_config *config;
 	struct mail *mail;
+	struct letters_post post; /* where its log lines go */
 	_Atomic bool stop;
 	bool busy; /* there is more to do: the next turn does not sleep */
 

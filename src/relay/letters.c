@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/letters.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/tls.h"
+#include "wire/websocket.h"
+
+void relay_letter_free(const struct letter *l)
+{
+	struct admit *a;
+
+	switch ((enum letter_kind)l->kind) {
+	case LETTER_ADMIT:
+		a = *(struct admit *const *)(const void *)l->body;
+		tls_free(a->tls);
+		ws_free(a->ws);
+		close(a->fd);
+		free(a);
+		break;
+	case LETTER_FLOWS:
+	case LETTER_CLIENTS:
+		free(*(void *const *)(const void *)l->body);
+		break;
+	case LETTER_CTX:
+		SSL_CTX_free(*(SSL_CTX *const *)(const void *)l->body);
+		break;
+	case LETTER_RUN:
+	case LETTER_WATCH_GONE:
+	case LETTER_GONE:
+	case LETTER_NOT_HERE:
+	case LETTER_DROPS:
+	case LETTER_ASK_FLOWS:
+	case LETTER_ASK_CLIENTS:
+	case LETTER_LOG:
+		break;
+	}
+}
+
+void letters_log(void *post, const char *line, size_t len)
+{
+	struct letters_post *p = post;
+	int to = mail_main(p->mail);
+	void *l = mail_reserve(p->mail, p->self, to, LETTER_LOG, (uint32_t)len, false);
+
+	if (!l)
+		return;
+	memcpy(l, line, len);
+	mail_commit(p->mail, p->self, to);
+}
+
+void letters_bell(struct watch *watch, uint32_t events)
+{
+	uint64_t n;
+
+	if (read(watch->fd, &n, sizeof(n)) < 0)
+		return;
+}
