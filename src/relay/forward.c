@@ -256,10 +256,10 @@ static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, u
     uint32_t packets, bool disco);
 
 /* To the worker that owns the destination. */
-static void mail_run(struct conn *c, const struct run *run, const struct flow *f)
+static void mail_run(
+    struct conn *c, const struct run *run, const struct flow *f, struct flow_ref ref)
 {
 	struct worker *w = c->worker;
-	struct flow_ref ref = {.slot = run->flow, .gen = f->gen};
 	struct run_letter *l = NULL;
 
 	if (!w->neighbour[f->owner].stuck)
@@ -302,6 +302,7 @@ static struct peer *flow_peer(struct worker *w, struct flow *f)
 static void route(struct conn *c, struct run *run)
 {
 	struct worker *w = c->worker;
+	struct flow_ref ref;
 	struct flow *f;
 	struct peer *peer;
 	uint64_t bytes;
@@ -309,6 +310,7 @@ static void route(struct conn *c, struct run *run)
 	if (run->flow == FLOW_NONE)
 		return;
 	f = &w->flows.slot[run->flow];
+	ref = flow_ref_of(&w->flows, run->flow);
 	bytes = frames_payload(run->len, run->packets);
 	count(&w->counters, C_PACKETS_RECV, run->packets);
 	count(&w->counters, C_BYTES_RECV, bytes);
@@ -316,20 +318,20 @@ static void route(struct conn *c, struct run *run)
 	c->totals.rx_packets += run->packets;
 	c->totals.rx_bytes += bytes;
 	if (f->owner != (uint32_t)w->self) {
-		mail_run(c, run, f);
+		mail_run(c, run, f, ref);
 	} else if ((peer = flow_peer(w, f)) && peer->active) {
 		struct origin o = {
 		    .src = &c->peer->key,
 		    .src_hash = c->peer->hash,
 		    .src_owner = w->self,
-		    .flow = {.slot = run->flow, .gen = f->gen},
+		    .flow = ref,
 		    .flow_worker = (uint32_t)w->self,
 		};
 
 		deliver(peer->active, &o, run->p, run->len, run->packets, run->disco);
 	} else {
-		worker_drop(w, (struct flow_ref){run->flow, f->gen}, (uint32_t)w->self,
-		    DROP_UNKNOWN_DEST, run->disco, run->packets, bytes);
+		worker_drop(
+		    w, ref, (uint32_t)w->self, DROP_UNKNOWN_DEST, run->disco, run->packets, bytes);
 		if (run->disco)
 			conn_not_here(c, &f->dst, run->packets);
 	}

@@ -133,13 +133,11 @@ struct worker {
 	bool pricing;
 	uint64_t price_overhead;
 
-	uint64_t log_window;
 	uint32_t log_lines, log_connects, log_disconnects;
 
 	struct flow_part *flow_part; /* snapshot under way, NULL */
 	struct client_part *client_part;
 	uint64_t queue_delay_us; /* moving average; read by others */
-	uint64_t queue_bytes_shown;
 };
 
 struct worker *worker_new(

@@ -249,8 +249,9 @@ static void test_inner_types(void **state)
 	    {{24, 0, 0, 1, 0}, 5, 22, RECORD_OK, 0}, {{24, 0, 0, 1, 1}, 5, 22, RECORD_OK, 0},
 	    {{24, 0, 0, 1, 2}, 5, 22, RECORD_FAILED, 0},
 	    {{24, 0, 0, 2, 0, 0}, 6, 22, RECORD_FAILED, 0}, {{24, 0, 0}, 3, 22, RECORD_FAILED, 0},
-	    {{4, 0, 0, 1, 0}, 5, 22, RECORD_FAILED, 0}, /* NewSessionTicket */
-	    {{1, 0, 0, 1, 0}, 5, 22, RECORD_FAILED, 0}, /* ClientHello */
+	    {{24, 0, 0, 1, 0, 24}, 6, 22, RECORD_FAILED, 0}, /* a message behind it */
+	    {{4, 0, 0, 1, 0}, 5, 22, RECORD_FAILED, 0},      /* NewSessionTicket */
+	    {{1, 0, 0, 1, 0}, 5, 22, RECORD_FAILED, 0},      /* ClientHello */
 	};
 	size_t n, replied;
 
