@@ -49,7 +49,11 @@ enum packet_kind { KIND_OTHER, KIND_DISCO, KIND_COUNT };
 	X(CLOSE_SLOW_CONTROL, "slow_control", "too many unsent control frames")                \
 	X(CLOSE_WS_ERROR, "ws_error", "WebSocket protocol error")                              \
 	X(CLOSE_PRE_LOGIN_CAP, "pre_login_cap", "too many connections before login")           \
-	X(CLOSE_NO_MEMORY, "no_memory", "no buffer was left for it")
+	X(CLOSE_NO_MEMORY, "no_memory", "no buffer was left for it")                           \
+	X(CLOSE_MESH_ASKED, "mesh_asked", "a mesh peer asked for it (ClosePeer)")              \
+	X(CLOSE_MESH_BEHIND, "mesh_behind", "it could not keep up with who comes and goes")    \
+	X(CLOSE_LINK_SILENT, "link_silent", "the other node did not answer pings")             \
+	X(CLOSE_LINK_RESTARTING, "link_restarting", "the other node restarts")
 
 enum close_reason {
 #define X(id, label, text) id,
@@ -78,6 +82,10 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	    "Connections that came when their key was connected already")                         \
 	X(C_CLIENTS, "gauge", "derp_clients_total", NULL, "Keys reachable, here or by the mesh")  \
 	X(C_CLIENTS_LOCAL, "gauge", "derp_clients_local", NULL, "Keys connected here")            \
+	X(C_CLIENTS_REMOTE, "gauge", "derp_clients_remote", NULL,                                 \
+	    "Keys reachable by the mesh and not connected here")                                  \
+	X(C_WATCHERS, "gauge", "derp_watchers", NULL,                                             \
+	    "Mesh peers that are told who comes and goes")                                        \
 	X(C_BYTES_RECV, "counter", "derp_bytes_received", NULL,                                   \
 	    "Payload bytes of packets received")                                                  \
 	X(C_BYTES_SENT, "counter", "derp_bytes_sent", NULL, "Payload bytes of packets sent")      \
@@ -88,6 +96,20 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	    "Packets received, by kind")                                                          \
 	X(C_KIND_OTHER, "counter", "derp_packets_received_kind", "kind=\"other\"",                \
 	    "Packets received, by kind")                                                          \
+	X(C_FORWARDED_IN, "counter", "derp_packets_forwarded_in", NULL,                           \
+	    "Packets that mesh peers forwarded to us")                                            \
+	X(C_FORWARDED_OUT, "counter", "derp_packets_forwarded_out", NULL,                         \
+	    "Packets forwarded to mesh peers")                                                    \
+	X(C_FORWARDED_IN_BYTES, "counter", "sluice_bytes_forwarded_in", NULL,                     \
+	    "Payload bytes of packets that mesh peers forwarded to us")                           \
+	X(C_FORWARDED_OUT_BYTES, "counter", "sluice_bytes_forwarded_out", NULL,                   \
+	    "Payload bytes of packets forwarded to mesh peers")                                   \
+	X(C_MULTI_CREATED, "counter", "derp_multiforwarder_created", NULL,                        \
+	    "Keys that became reachable by a second mesh link")                                   \
+	X(C_MULTI_DELETED, "counter", "derp_multiforwarder_deleted", NULL,                        \
+	    "Keys that are reachable by a single mesh link again")                                \
+	X(C_FORWARDER_OTHER, "counter", "derp_packet_forwarder_delete_other_value", NULL,         \
+	    "Keys said to be gone by a mesh link that did not reach them")                        \
 	X(C_HOME_IN, "counter", "derp_home_moves_in", NULL,                                       \
 	    "Clients that made this node their home")                                             \
 	X(C_HOME_OUT, "counter", "derp_home_moves_out", NULL,                                     \

@@ -19,9 +19,10 @@ struct flow_row {
 	struct key src;
 	struct key dst;
 	struct key recv_from; /* mesh peer that the packets come from; zero when none */
-	struct key fwded_to;  /* mesh peer that they go to; zero when none */
+	struct key fwded_to;  /* mesh peer that the last one forwarded went to; zero when none */
 	uint64_t packets, bytes;
 	uint64_t disco_packets, disco_bytes;
+	uint64_t fwded_packets, fwded_bytes; /* of them, those handed to mesh peers */
 	uint64_t drop_packets[DROP_REASON_COUNT];
 	uint64_t drop_bytes[DROP_REASON_COUNT];
 	uint32_t first_ds, last_ds;

@@ -73,6 +73,9 @@ struct flow_totals {
 	uint64_t flows; /* how many were folded in */
 	uint64_t packets, bytes;
 	uint64_t disco_packets, disco_bytes;
+	/* parts of packets and bytes */
+	uint64_t mesh_packets, mesh_bytes; /* came from mesh peers: counted at another node, too */
+	uint64_t fwded_packets, fwded_bytes; /* handed to mesh peers */
 	uint64_t drop_packets[DROP_REASON_COUNT];
 	uint64_t drop_bytes[DROP_REASON_COUNT];
 };

@@ -139,6 +139,7 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	case LETTER_ASK_FLOWS:
 	case LETTER_ASK_CLIENTS:
 	case LETTER_LOG:
+	case LETTER_LINK_ENDED:
 		CHECK(!"a letter for somebody else");
 	}
 }

@@ -19,6 +19,7 @@
 #include "base/wheel.h"
 #include "gate/site.h"
 #include "io/loop.h"
+#include "relay/mesh.h"
 #include "wire/login.h"
 
 #define GATE_LISTENERS_MAX 8
@@ -29,6 +30,8 @@
 
 struct gate_config {
 	const struct login_keys *keys; /* the server's */
+	struct mesh *mesh;             /* keys and links; NULL: there is no mesh */
+	SSL_CTX *mesh_ctx;             /* for dialling; NULL without links */
 	uint32_t max_visitors;
 	bool derp;                     /* false: /derp is answered by the site */
 	int64_t tcp_keepalive_time_ms; /* 0: 15 s, negative: never */

@@ -35,6 +35,7 @@ void relay_letter_free(const struct letter *l)
 	case LETTER_ASK_FLOWS:
 	case LETTER_ASK_CLIENTS:
 	case LETTER_LOG:
+	case LETTER_LINK_ENDED:
 		break;
 	}
 }

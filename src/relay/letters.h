@@ -32,7 +32,8 @@ enum letter_kind {
 	LETTER_ASK_CLIENTS, /* gate → worker: empty */
 	LETTER_CLIENTS,     /* worker → gate: struct client_part * */
 	LETTER_CTX,         /* main → gate: SSL_CTX *, new certificates */
-	LETTER_LOG,         /* anyone → main: a line */
+	LETTER_LINK_ENDED, /* worker → gate: struct link_ended_letter, a mesh link's connection */
+	LETTER_LOG,        /* anyone → main: a line */
 };
 
 /* A connection, across threads and time. */
@@ -47,7 +48,10 @@ struct admit {
 	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
 	struct client_info info;
-	bool mesh_peer;
+	bool mesh_peer;      /* it knows the mesh key; not set for links */
+	bool is_link;        /* the connection of a mesh link that we dialled: info.key is the other
+				server's, and there is no ServerInfo to send */
+	uint8_t link, epoch; /* which one */
 	bool not_ideal;
 	uint64_t number;      /* counts logins of this process */
 	struct in6_addr addr; /* IPv4 as mapped */
@@ -89,18 +93,28 @@ struct drop_report {
 	uint64_t bytes;
 };
 
+/* The connection of a mesh link has ended. */
+struct link_ended_letter {
+	uint8_t link;
+	uint8_t epoch;
+	enum close_reason why;
+};
+
 struct client_row {
 	struct key key;
-	uint64_t number; /* 0 for a key that is remembered, not connected */
+	uint64_t number; /* 0 for a key that is remembered or reached by the mesh, not connected */
 	struct in6_addr addr;
 	uint16_t port;
-	bool active, home, mesh_peer, prober, not_ideal, tls, websocket;
+	bool active, home, mesh_peer, prober, not_ideal, tls, websocket, watcher;
 	char app_name[APP_NAME_MAX + 1];
 	uint32_t flows;
 	uint64_t other_flows, other_packets, other_bytes; /* no longer in the table */
 	uint64_t since_ms;                                /* monotonic */
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	uint32_t queue_bytes; /* waiting now */
+	/* of the key */
+	uint32_t forwarders; /* mesh links that reach it */
+	struct key via;      /* server of the one that is used; zero without */
 	/* of the key, over all its connections ever seen */
 	uint64_t node_logins;
 	uint64_t node_rx_packets, node_rx_bytes, node_tx_packets, node_tx_bytes;

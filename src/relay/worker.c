@@ -288,6 +288,7 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	case LETTER_CLIENTS:
 	case LETTER_CTX:
 	case LETTER_LOG:
+	case LETTER_LINK_ENDED:
 		CHECK(!"a letter for somebody else");
 	}
 }

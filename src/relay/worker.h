@@ -23,6 +23,7 @@
 #include "flow/table.h"
 #include "io/loop.h"
 #include "relay/conn.h"
+#include "relay/mesh.h"
 #include "relay/peer.h"
 #include "relay/sighting.h"
 #include "wire/frame.h"
@@ -55,6 +56,8 @@ struct batch;
 /* What the relay needs to know of the options. */
 struct relay_config {
 	int workers;
+	struct mesh *mesh;     /* NULL: there is no mesh */
+	struct key server_key; /* public */
 	uint32_t flow_limit;
 	uint32_t queue_packets;    /* cap on waiting packets by number, 0 none */
 	uint64_t write_timeout_ms; /* 0 none */

@@ -16,6 +16,7 @@
 #include "gate/site.h"
 #include "gate/stun_server.h"
 #include "io/addr.h"
+#include "relay/mesh.h"
 
 /* The longest debug key that is compared, in bytes. */
 #define DEBUG_KEY_MAX 255
@@ -45,6 +46,7 @@ struct site_config {
 	int ncounters;
 	const uint64_t *const *queue_delay_us; /* a moving average of each worker */
 	int nqueue_delay;
+	const struct mesh *mesh;       /* NULL: there is no mesh */
 	const struct stun_stats *stun; /* NULL: no STUN */
 };
 

@@ -23,6 +23,8 @@
 #define FRAME_MAX (FRAME_HEADER_LEN + 2 * KEY_LEN + PACKET_MAX)
 /* Header and key in front of the packet, the same for SendPacket and RecvPacket. */
 #define FRAME_PACKET_HEAD (FRAME_HEADER_LEN + KEY_LEN)
+/* Header and both keys in front of a ForwardPacket's packet: source, then destination. */
+#define FRAME_FORWARD_HEAD (FRAME_HEADER_LEN + 2 * KEY_LEN)
 
 /* Name, value, who sends it. */
 #define FRAME_TYPES(X)                \
@@ -57,6 +59,16 @@ enum peer_gone_reason {
 	PEER_GONE_NOT_HERE = 1,
 };
 #define PEER_GONE_LEN (KEY_LEN + 1)
+
+/* PeerPresent: key, address (IPv4 mapped; zeros: unknown), port, flags; newer servers may append.
+ */
+#define PEER_PRESENT_LEN (KEY_LEN + 16 + 2 + 1)
+enum peer_present_flag {
+	PEER_PRESENT_REGULAR = 1, /* only when no other is set */
+	PEER_PRESENT_MESH_PEER = 2,
+	PEER_PRESENT_PROBER = 4,
+	PEER_PRESENT_NOT_IDEAL = 8,
+};
 
 /* Restarting: reconnect in, and try for, both in milliseconds, 4 bytes each. */
 #define RESTARTING_LEN 8
