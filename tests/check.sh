@@ -7,7 +7,9 @@
 # counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
 # and the layers. A failing part shows its log. Exit status: 0 when nothing failed.
 #
-# CI=1: interop tests that can't run are a failure, not skipped.
+# Go builds upstream's derper, which the mesh tests want beside ours.
+#
+# CI=1: interop tests that can't run are a failure, not skipped, and so are those beside derper.
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
@@ -91,10 +93,25 @@ interop() {
 	fi
 }
 
+# Builds derper once, for scenario tests with both in a region; without Go these are skipped, loudly.
+find_derper() {
+	local log=$dir/check-logs/derper.log
+	[ -z "${SLUICE_DERPER:-}" ] || return 0
+	mkdir -p "$dir/check-logs"
+	if SLUICE_DERPER=$(GOTOOLCHAIN=local tests/interop/derper.sh 2>"$log" </dev/null); then
+		export SLUICE_DERPER
+	elif [ -n "${CI:-}" ]; then
+		add derper 1 "$log" "0 passed, 1 failed, 0 skipped"
+	else
+		echo "**** NO DERPER: regions with both sluice and derper are skipped (see $log)" >&2
+	fi
+}
+
 # tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir.
 tests() {
 	local name=$1
 	shift
+	find_derper
 	rm -f "$dir/meson-logs/testlog.json" "$dir/check-logs/scenario.xml"
 	run "$name: unit" count_unit "$meson" test -C "$dir" --no-rebuild \
 		--timeout-multiplier "${SLUICE_TIME_SCALE:-1}"

@@ -13,10 +13,10 @@
 set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkgconf libssl-dev libsodium-dev libjansson-dev libwslay-dev
-	libcmocka-dev)
+	libc-ares-dev libcurl4-openssl-dev libcmocka-dev)
 # AES-GCM at full speed; there is none for other machines, where libcrypto does it.
 [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || build+=(libipsec-mb-dev)
-test=(python3-pytest python3-nacl)
+test=(python3-pytest python3-nacl openssl)
 dev=(clang clang-format clang-tidy libclang-rt-14-dev)
 
 [ $# -gt 0 ] || set -- build test

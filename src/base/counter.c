@@ -22,15 +22,28 @@ const char *const packet_kind_label[KIND_COUNT] = {
     [KIND_DISCO] = "disco",
 };
 
-void counters_write(struct counters *c, uint32_t n)
+#define BOUNDS_LEN(...) (sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+
+const struct histogram_info histogram_info[HISTOGRAM_COUNT] = {
+#define X(id, name, help, ...) [id] = {name, help, BOUNDS_LEN(__VA_ARGS__), {__VA_ARGS__}},
+    HISTOGRAMS(X)
+#undef X
+};
+
+#define X(id, name, help, ...) \
+	_Static_assert(BOUNDS_LEN(__VA_ARGS__) <= HISTOGRAM_BOUNDS_MAX, name);
+HISTOGRAMS(X)
+#undef X
+
+void counters_observe(struct counters *c, enum histogram h, uint32_t n)
 {
-	static const uint32_t bounds[] = WRITE_FRAMES_BOUNDS;
+	const struct histogram_info *info = &histogram_info[h];
 	size_t b = 0;
 
-	while (b < ARRAY_LEN(bounds) && n > bounds[b])
+	while (b < info->n && n > info->bound[b])
 		b++;
-	tally(&c->write_frames[b], 1);
-	tally(&c->write_frames_sum, n);
+	tally(&c->histogram[h].bucket[b], 1);
+	tally(&c->histogram[h].sum, n);
 }
 
 void counters_rtt(struct counters *c, uint32_t us)

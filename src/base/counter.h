@@ -52,8 +52,7 @@ enum packet_kind { KIND_OTHER, KIND_DISCO, KIND_COUNT };
 	X(CLOSE_NO_MEMORY, "no_memory", "no buffer was left for it")                           \
 	X(CLOSE_MESH_ASKED, "mesh_asked", "a mesh peer asked for it (ClosePeer)")              \
 	X(CLOSE_MESH_BEHIND, "mesh_behind", "it could not keep up with who comes and goes")    \
-	X(CLOSE_LINK_SILENT, "link_silent", "the other node did not answer pings")             \
-	X(CLOSE_LINK_RESTARTING, "link_restarting", "the other node restarts")
+	X(CLOSE_LINK_SILENT, "link_silent", "the other node did not answer pings")
 
 enum close_reason {
 #define X(id, label, text) id,
@@ -110,6 +109,9 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	    "Keys that are reachable by a single mesh link again")                                \
 	X(C_FORWARDER_OTHER, "counter", "derp_packet_forwarder_delete_other_value", NULL,         \
 	    "Keys said to be gone by a mesh link that did not reach them")                        \
+	X(C_MESH_LINKS, "gauge", "sluice_mesh_links", NULL, "Mesh links that are up")             \
+	X(C_MESH_KEYS_REFUSED, "counter", "sluice_mesh_keys_refused", NULL,                       \
+	    "Keys at other nodes that were not learnt because there are too many")                \
 	X(C_HOME_IN, "counter", "derp_home_moves_in", NULL,                                       \
 	    "Clients that made this node their home")                                             \
 	X(C_HOME_OUT, "counter", "derp_home_moves_out", NULL,                                     \
@@ -190,18 +192,43 @@ enum counter {
 	    COUNTER_COUNT
 };
 
-/* Bounds of the histogram derp_buffered_write_frames: frames of one send, at most. */
-#define WRITE_FRAMES_BOUNDS                                           \
-	{                                                             \
-		0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100 \
-	}
-#define WRITE_FRAMES_BUCKETS 17
+/* Id, metric name, help, bounds: how many observations were at most so much. */
+#define HISTOGRAMS(X)                                                                             \
+	X(H_WRITE_FRAMES, "derp_buffered_write_frames", "Frames that went out in one send", 0, 1, \
+	    2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100)                                      \
+	X(H_MESH_BATCH, "derp_mesh_update_batch_size",                                            \
+	    "Comings and goings that a mesh peer was told of at once", 0, 1, 2, 5, 10, 20, 50,    \
+	    100, 200, 500, 1000)                                                                  \
+	X(H_MESH_LOOPS, "derp_mesh_update_loop_count",                                            \
+	    "Rounds that it took to tell a mesh peer all there was to tell", 0, 1, 2, 5, 10, 20,  \
+	    50, 100)
 
+enum histogram {
+#define X(id, ...) id,
+	HISTOGRAMS(X)
+#undef X
+	    HISTOGRAM_COUNT
+};
+
+#define HISTOGRAM_BOUNDS_MAX 16
+
+struct histogram_info {
+	const char *name, *help;
+	uint32_t n; /* bounds */
+	uint32_t bound[HISTOGRAM_BOUNDS_MAX];
+};
+
+extern const struct histogram_info histogram_info[HISTOGRAM_COUNT];
+
+struct histogram_counts {
+	uint64_t bucket[HISTOGRAM_BOUNDS_MAX + 1]; /* not cumulative; the n-th: beyond the bounds */
+	uint64_t sum;
+};
+
+/* Numbers of 64 bits and nothing else: counters_add takes it for an array. */
 struct counters {
 	_Alignas(64) uint64_t v[COUNTER_COUNT];
-	uint64_t
-	    write_frames[WRITE_FRAMES_BUCKETS]; /* not cumulative; the last is beyond the bounds */
-	uint64_t write_frames_sum;
+	struct histogram_counts histogram[HISTOGRAM_COUNT];
 	uint64_t drop_packets[DROP_REASON_COUNT][KIND_COUNT];
 	uint64_t drop_bytes[DROP_REASON_COUNT][KIND_COUNT];
 	uint64_t closed[CLOSE_REASON_COUNT];
@@ -224,13 +251,24 @@ static inline void count_down(struct counters *c, enum counter id, uint64_t n)
 	tally(&c->v[id], 0 - n);
 }
 
+/* For what is no sum: the last value. */
+static inline void tally_set(uint64_t *v, uint64_t n)
+{
+	__atomic_store_n(v, n, __ATOMIC_RELAXED);
+}
+
 static inline uint64_t tally_read(const uint64_t *v)
 {
 	return __atomic_load_n(v, __ATOMIC_RELAXED);
 }
 
+/* Counts n in a histogram. */
+void counters_observe(struct counters *c, enum histogram h, uint32_t n);
 /* A send of n frames. */
-void counters_write(struct counters *c, uint32_t n);
+static inline void counters_write(struct counters *c, uint32_t n)
+{
+	counters_observe(c, H_WRITE_FRAMES, n);
+}
 /* A client's round-trip time in µs. */
 void counters_rtt(struct counters *c, uint32_t us);
 /* sum += c, number by number. */

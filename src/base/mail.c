@@ -176,11 +176,17 @@ bool mail_drain(
 
 		if (!r)
 			continue;
-		for (n = 0; n < budget && (l = ring_next(r)); n++)
+		for (n = 0; n < budget && !r->held && (l = ring_next(r)); n++)
 			fn(arg, from, l);
 		more |= n == budget;
+		r->held = false;
 	}
 	return more;
+}
+
+void mail_put_back(struct mail *m, int self, int from)
+{
+	ring_put_back(m->ring[from * m->threads + self]);
 }
 
 void mail_release(struct mail *m, int self)

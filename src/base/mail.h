@@ -50,6 +50,9 @@ void mail_publish(struct mail *m, int from);
  * stay readable until mail_release. */
 bool mail_drain(struct mail *m, int self, int budget,
     void (*fn)(void *arg, int from, const struct letter *l), void *arg);
+/* Reader, within mail_drain: the letter in hand stays the next one, and nothing more is taken from
+ * its writer in this drain. */
+void mail_put_back(struct mail *m, int self, int from);
 /* Reader: gives the room of all drained letters back to their writers. */
 void mail_release(struct mail *m, int self);
 /* Reader: call before sleeping; false when there is mail and it should not sleep. */

@@ -99,10 +99,17 @@ struct letter *ring_next(struct ring *r)
 				return NULL;
 		}
 		l = letter_at(r, r->next);
+		r->before = r->next;
 		r->next += letter_size(l->len);
 		if (l->kind != LETTER_FILLER)
 			return l;
 	}
+}
+
+void ring_put_back(struct ring *r)
+{
+	r->next = r->before;
+	r->held = true;
 }
 
 void ring_release(struct ring *r)

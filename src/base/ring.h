@@ -38,7 +38,9 @@ struct ring {
 	_Alignas(64) _Atomic uint64_t tail;
 	/* reader's */
 	_Alignas(64) uint64_t next;
+	uint64_t before; /* where the letter in hand begins */
 	uint64_t seen_published;
+	bool held; /* that letter was put back: see mail_drain */
 };
 
 /* cap: bytes, a power of two. The memory is mapped and touched only when used. */
@@ -56,6 +58,8 @@ bool ring_publish(struct ring *r);
 
 /* Reader: the next letter or NULL; valid until ring_release. */
 struct letter *ring_next(struct ring *r);
+/* Reader: the letter that ring_next gave last will be given again. */
+void ring_put_back(struct ring *r);
 void ring_release(struct ring *r);
 
 #endif

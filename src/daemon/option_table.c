@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/mesh_config.h"
 #include "io/addr.h"
 
 /* --- what must hold of texts --- */
@@ -66,6 +67,11 @@ static const char *check_cidrs(const char *v)
 	struct addr_cidrs c;
 
 	return addr_cidrs_parse(&c, v, err, sizeof(err)) == 0 ? NULL : err;
+}
+
+static const char *check_mesh_with(const char *v)
+{
+	return mesh_check_with(v);
 }
 
 /* --- the table --- */

@@ -25,6 +25,7 @@
 #include "daemon/file.h"
 #include "daemon/keyfile.h"
 #include "daemon/listen.h"
+#include "daemon/mesh_config.h"
 #include "gate/gate.h"
 #include "gate/stun_server.h"
 #include "relay/worker.h"
@@ -42,6 +43,7 @@ struct relay {
 	struct login_keys keys;
 	struct relay_config relay_config;
 	struct gate_config gate_config;
+	struct mesh *mesh; /* NULL: there is none */
 	struct mail *mail;
 	struct worker **worker;
 	struct gate *gate;
@@ -55,6 +57,7 @@ struct relay {
 	int nthreads;
 	struct listen_plan plan; /* sockets; the gate's once it exists */
 	SSL_CTX *ctx;            /* main's reference to what the gate uses; NULL without TLS */
+	SSL_CTX *mesh_ctx;       /* for dialling; NULL without links */
 	uint64_t renew_wall_ms, warn_wall_ms;
 };
 
@@ -156,6 +159,18 @@ static int load_key(struct relay *r, char *err)
 	return 0;
 }
 
+static int make_mesh(struct relay *r, char *err)
+{
+	const struct options *o = r->options;
+
+	if (mesh_config_new(o, options_workers(o), &r->mesh, err, ERR_LEN) < 0)
+		return -1;
+	if (!r->mesh || r->mesh->n == 0)
+		return 0;
+	r->mesh_ctx = mesh_client_ctx(o, err, ERR_LEN);
+	return r->mesh_ctx ? 0 : -1;
+}
+
 static void make_workers(struct relay *r)
 {
 	const struct options *o = r->options;
@@ -163,6 +178,8 @@ static void make_workers(struct relay *r)
 
 	r->relay_config = (struct relay_config){
 	    .workers = n,
+	    .mesh = r->mesh,
+	    .server_key = r->keys.public,
 	    .flow_limit = (uint32_t)o->flow_limit,
 	    .queue_packets = (uint32_t)o->send_queue_packets,
 	    .write_timeout_ms = (uint64_t)MAX(o->tcp_write_timeout_ms, 0),
@@ -185,6 +202,8 @@ static int make_gate(struct relay *r, char *err)
 
 	r->gate_config = (struct gate_config){
 	    .keys = &r->keys,
+	    .mesh = r->mesh,
+	    .mesh_ctx = r->mesh_ctx,
 	    .max_visitors = (uint32_t)o->max_pre_login,
 	    .derp = o->derp,
 	    .tcp_keepalive_time_ms = o->tcp_keepalive_time_ms,
@@ -262,6 +281,7 @@ static int make_site(struct relay *r, char *err)
 	    .ncounters = r->relay_config.workers + 1,
 	    .queue_delay_us = r->queue_delays,
 	    .nqueue_delay = r->relay_config.workers,
+	    .mesh = r->mesh,
 	    .stun = r->stun ? stun_server_stats(r->stun) : NULL,
 	};
 
@@ -314,6 +334,7 @@ static void announce(const struct relay *r)
 		log_info("made a new server key in %s", o->key_file);
 	key_text(&r->keys.public, text);
 	log_info("server key %s", text);
+	mesh_announce(r->mesh);
 	if (r->ctx)
 		certs_announce(r->ctx, o);
 	log_info("sluice %s is ready: %s on %s, %d workers", SLUICE_VERSION,
@@ -361,6 +382,8 @@ static void relay_free(struct relay *r)
 		unlink(addr_unix_path(r->options->debug_listen));
 	sodium_memzero(r->debug_key, sizeof(r->debug_key));
 	SSL_CTX_free(r->ctx);
+	SSL_CTX_free(r->mesh_ctx);
+	mesh_config_free(r->mesh);
 	free(r->worker);
 	free(r->counters);
 	free(r->queue_delays);
@@ -395,7 +418,7 @@ int serve_run(struct options *o)
 		log_warn("core dumps could not be turned off: %s", strerror(errno));
 	key_hash_init();
 	/* The sockets first: nothing is made when another relay has the port. */
-	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0)
+	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 || make_mesh(&r, err) < 0)
 		goto failed;
 	make_workers(&r);
 	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0 ||

@@ -32,6 +32,7 @@ void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counte
 	};
 	/* Mapped, not touched: memory becomes resident as flows come. */
 	t->slot = map_pages((size_t)cap * sizeof(*t->slot));
+	t->mesh = map_pages((size_t)cap * sizeof(*t->mesh));
 	t->drops = map_pages((size_t)t->drops_cap * sizeof(*t->drops));
 	t->index = map_pages((size_t)buckets * sizeof(*t->index));
 }
@@ -39,6 +40,7 @@ void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counte
 void flow_table_fini(struct flow_table *t)
 {
 	munmap(t->slot, (size_t)t->cap * sizeof(*t->slot));
+	munmap(t->mesh, (size_t)t->cap * sizeof(*t->mesh));
 	munmap(t->drops, (size_t)t->drops_cap * sizeof(*t->drops));
 	munmap(t->index, ((size_t)t->mask + 1) * sizeof(*t->index));
 }
@@ -49,22 +51,37 @@ void flow_set_init(struct flow_set *s)
 }
 
 /* The index keeps slot + 1, so that fresh pages are an empty index. */
-static uint32_t bucket_of(const struct flow_table *t, uint32_t conn, uint64_t hash)
+static uint32_t bucket_of(const struct flow_table *t, uint32_t conn, uint64_t hash, uint32_t spread)
 {
-	return (uint32_t)(hash ^ (conn * 0x9e3779b97f4a7c15ull >> 20)) & t->mask;
+	return (uint32_t)(hash ^ spread ^ (conn * 0x9e3779b97f4a7c15ull >> 20)) & t->mask;
 }
 
-uint32_t flow_lookup(
-    const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash)
+static uint32_t bucket_of_flow(const struct flow_table *t, const struct flow *f)
 {
-	for (uint32_t b = bucket_of(t, conn, hash);; b = (b + 1) & t->mask) {
+	return bucket_of(t, f->conn, f->dst_hash, f->spread);
+}
+
+/* Not the destination's own bits: a flow from a key to itself would lie where all such flows lie.
+ */
+static uint32_t spread_of(const struct flow_src *src)
+{
+	return src ? (uint32_t)(src->hash >> 32) : 0;
+}
+
+uint32_t flow_lookup(const struct flow_table *t, uint32_t conn, const struct key *dst,
+    uint64_t hash, const struct flow_src *src)
+{
+	uint32_t b = bucket_of(t, conn, hash, spread_of(src));
+
+	for (;; b = (b + 1) & t->mask) {
 		const struct flow *f;
 
 		if (t->index[b] == 0)
 			return FLOW_NONE;
 		f = &t->slot[t->index[b] - 1];
-		/* All of it in the entry's first line. */
-		if (f->conn == conn && key_equal(&f->dst, dst))
+		/* All of it in the entry's first line, but for a mesh peer's. */
+		if (f->conn == conn && key_equal(&f->dst, dst) &&
+		    flow_is_from(t, t->index[b] - 1, src ? src->key : NULL))
 			return t->index[b] - 1;
 	}
 }
@@ -72,7 +89,7 @@ uint32_t flow_lookup(
 static void index_insert(struct flow_table *t, uint32_t slot)
 {
 	const struct flow *f = &t->slot[slot];
-	uint32_t b = bucket_of(t, f->conn, f->dst_hash);
+	uint32_t b = bucket_of_flow(t, f);
 
 	while (t->index[b] != 0)
 		b = (b + 1) & t->mask;
@@ -83,13 +100,13 @@ static void index_insert(struct flow_table *t, uint32_t slot)
 static void index_remove(struct flow_table *t, uint32_t slot)
 {
 	const struct flow *f = &t->slot[slot];
-	uint32_t hole = bucket_of(t, f->conn, f->dst_hash);
+	uint32_t hole = bucket_of_flow(t, f);
 
 	while (t->index[hole] != slot + 1)
 		hole = (hole + 1) & t->mask;
 	for (uint32_t b = (hole + 1) & t->mask; t->index[b] != 0; b = (b + 1) & t->mask) {
 		const struct flow *g = &t->slot[t->index[b] - 1];
-		uint32_t home = bucket_of(t, g->conn, g->dst_hash);
+		uint32_t home = bucket_of_flow(t, g);
 
 		if (((b - home) & t->mask) >= ((b - hole) & t->mask)) {
 			t->index[hole] = t->index[b];
@@ -146,6 +163,20 @@ static void drops_fold(struct flow_table *t, struct flow *f)
 	f->drops = FLOW_NONE;
 }
 
+static void mesh_fold(struct flow_table *t, uint32_t slot)
+{
+	const struct flow *f = &t->slot[slot];
+
+	if (f->has_src) {
+		t->other.mesh_packets += f->packets;
+		t->other.mesh_bytes += f->bytes;
+	}
+	if (f->fwded) {
+		t->other.fwded_packets += t->mesh[slot].fwded_packets;
+		t->other.fwded_bytes += t->mesh[slot].fwded_bytes;
+	}
+}
+
 /* Takes an entry out of the table; its numbers live on in other. */
 static void flow_remove(struct flow_table *t, struct flow_set *s, uint32_t slot)
 {
@@ -160,6 +191,7 @@ static void flow_remove(struct flow_table *t, struct flow_set *s, uint32_t slot)
 	t->other.disco_packets += f->disco_packets;
 	t->other.disco_bytes += f->disco_bytes;
 	drops_fold(t, f);
+	mesh_fold(t, slot);
 	index_remove(t, slot);
 	set_unlink(t, s, slot);
 	f->conn = FLOW_NONE;
@@ -214,7 +246,8 @@ static void evict_any(struct flow_table *t, struct flow_set *(*set_of)(void *, u
 }
 
 uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, const struct key *dst,
-    uint64_t hash, uint32_t now_ds, struct flow_set *(*set_of)(void *, uint32_t), void *arg)
+    uint64_t hash, const struct flow_src *src, uint32_t now_ds,
+    struct flow_set *(*set_of)(void *, uint32_t), void *arg)
 {
 	uint32_t slot, gen;
 	struct flow *f;
@@ -240,7 +273,11 @@ uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, co
 	    .gen = gen,
 	    .peer = FLOW_NONE,
 	    .drops = FLOW_NONE,
+	    .spread = spread_of(src),
+	    .has_src = src != NULL,
 	};
+	if (src)
+		t->mesh[slot] = (struct flow_mesh){.src = *src->key, .src_hash = src->hash};
 	t->used++;
 	index_insert(t, slot);
 	set_push(t, s, slot);
@@ -265,13 +302,40 @@ static struct flow_drops *drops_get(struct flow_table *t, struct flow *f)
 	return &t->drops[f->drops];
 }
 
+/* The flow of a reference; NULL when it has gone. */
+static struct flow *flow_at(struct flow_table *t, struct flow_ref ref)
+{
+	struct flow *f = ref.slot < t->touched ? &t->slot[ref.slot] : NULL;
+
+	return f && f->gen == ref.gen && f->conn != FLOW_NONE ? f : NULL;
+}
+
+void flow_forwarded(
+    struct flow_table *t, struct flow_ref ref, uint8_t link, uint64_t packets, uint64_t bytes)
+{
+	struct flow *f = flow_at(t, ref);
+	struct flow_mesh *m;
+
+	if (!f) {
+		t->other.fwded_packets += packets;
+		t->other.fwded_bytes += bytes;
+		return;
+	}
+	m = &t->mesh[ref.slot];
+	if (!f->fwded)
+		m->fwded_packets = m->fwded_bytes = 0;
+	f->fwded = true;
+	m->fwded_packets += packets;
+	m->fwded_bytes += bytes;
+	m->link = link;
+}
+
 void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, uint64_t packets,
     uint64_t bytes)
 {
 	struct flow_drops *d = NULL;
 
-	if (ref.slot < t->touched && t->slot[ref.slot].gen == ref.gen &&
-	    t->slot[ref.slot].conn != FLOW_NONE)
+	if (flow_at(t, ref))
 		d = drops_get(t, &t->slot[ref.slot]);
 	if (d) {
 		d->packets[why] += packets;

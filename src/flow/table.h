@@ -2,9 +2,10 @@
 /*
  * table.h: the flows of one worker: who sends to whom, how much, and what was lost.
  *
- * A flow is (connection it entered by, destination key). It is found once per packet, and is at the
- * same time the packet's route: it keeps the hash and the owner of the destination, and, when the
- * owner is this worker, a handle on the peer record. It never keeps a connection or a miss.
+ * A flow is (connection it entered by, destination key), and for packets that a mesh peer forwarded
+ * also the key that sent them. It is found once per packet, and is at the same time the packet's
+ * route: it keeps the hash and the owner of the destination, and, when the owner is this worker, a
+ * handle on the peer record. It never keeps a connection, a link or a miss.
  *
  * Entries lie in stable slots, so that others may name a flow by (slot, generation); the hash is
  * only an index. The table never grows past its cap: at the cap a clock hand evicts an old entry, a
@@ -55,12 +56,29 @@ struct flow {
 	uint32_t drops; /* index of the drop record, FLOW_NONE without */
 	uint32_t next;  /* of the connection's flows; next free entry */
 	uint32_t prev;
-	uint32_t owner; /* worker that owns dst */
-	uint32_t unused[3];
+	uint32_t owner;  /* worker that owns dst */
+	uint32_t spread; /* of the source's hash, for the index; 0 without */
+	uint32_t hop;    /* worker to which its packets are mailed, as of the last; self: none */
+	bool has_src;    /* a mesh peer forwarded it: who sent it is in its mesh record */
+	bool fwded;      /* some of it went to mesh peers: its mesh record says how much */
 };
 
 _Static_assert(sizeof(struct flow) == 128, "a flow is two cache lines");
 _Static_assert(offsetof(struct flow, dst_hash) == 64, "the hot half is the first");
+
+/* What only flows of the mesh have; beside each slot, written where has_src or fwded says so. */
+struct flow_mesh {
+	struct key src; /* where has_src */
+	uint64_t src_hash;
+	uint64_t fwded_packets, fwded_bytes;
+	uint8_t link; /* that the last one went to */
+};
+
+/* Who sent what a mesh peer forwarded. */
+struct flow_src {
+	const struct key *key;
+	uint64_t hash;
+};
 
 struct flow_drops {
 	uint64_t packets[DROP_REASON_COUNT];
@@ -92,6 +110,7 @@ struct flow_set {
 
 struct flow_table {
 	struct flow *slot;        /* cap entries */
+	struct flow_mesh *mesh;   /* cap entries, resident only where the mesh is used */
 	uint32_t *index;          /* slots by hash, FLOW_NONE empty; mask + 1 entries */
 	struct flow_drops *drops; /* drops_cap entries, FLOW_NONE ends the free list */
 	uint32_t mask;
@@ -114,14 +133,22 @@ void flow_set_init(struct flow_set *s);
 /* Folds all flows of a connection into other: it ends. */
 void flow_set_fini(struct flow_table *t, struct flow_set *s);
 
-/* Looks in the index; FLOW_NONE when there is none. hash is key_hash(dst). */
-uint32_t flow_lookup(
-    const struct flow_table *t, uint32_t conn, const struct key *dst, uint64_t hash);
-/* A new entry for (conn, dst); evicts where it must, never fails. `set_of` finds the set of another
- * connection, whose flow had to go. */
+/* Looks in the index; FLOW_NONE when there is none. hash is key_hash(dst), src NULL but for what a
+ * mesh peer forwarded. */
+uint32_t flow_lookup(const struct flow_table *t, uint32_t conn, const struct key *dst,
+    uint64_t hash, const struct flow_src *src);
+/* A new entry for (conn, dst, src); evicts where it must, never fails. `set_of` finds the set of
+ * another connection, whose flow had to go. */
 uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, const struct key *dst,
-    uint64_t hash, uint32_t now_ds, struct flow_set *(*set_of)(void *arg, uint32_t conn),
-    void *arg);
+    uint64_t hash, const struct flow_src *src, uint32_t now_ds,
+    struct flow_set *(*set_of)(void *arg, uint32_t conn), void *arg);
+/* Whether the flow is of packets that this key sent; NULL: that the connection itself sent. */
+static inline bool flow_is_from(const struct flow_table *t, uint32_t slot, const struct key *src)
+{
+	if (!t->slot[slot].has_src)
+		return !src;
+	return src && key_equal(&t->mesh[slot].src, src);
+}
 /* Counts a packet: the whole cost of it. */
 static inline void flow_count(struct flow *f, uint32_t bytes, bool disco, uint32_t now_ds)
 {
@@ -136,6 +163,9 @@ static inline void flow_count(struct flow *f, uint32_t bytes, bool disco, uint32
 /* Packets of a flow were dropped; when it has gone, or drop records are used up, other has them. */
 void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, uint64_t packets,
     uint64_t bytes);
+/* Packets of a flow were handed to a mesh link; when it has gone, other has them. */
+void flow_forwarded(
+    struct flow_table *t, struct flow_ref ref, uint8_t link, uint64_t packets, uint64_t bytes);
 /* Frees flows idle for FLOW_IDLE_DS, looking at up to n entries. */
 void flow_sweep(struct flow_table *t, uint32_t n, uint32_t now_ds,
     struct flow_set *(*set_of)(void *arg, uint32_t conn), void *arg);

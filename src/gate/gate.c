@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "gate/dial.h"
 #include "gate/visitor.h"
 #include "relay/letters.h"
 
@@ -44,7 +45,7 @@ static void accept_resume(struct gate *g)
 		loop_set(&g->loop, &g->listener[i].watch, EPOLLIN);
 }
 
-static void set_options(const struct gate_config *config, int fd)
+void gate_set_options(const struct gate_config *config, int fd)
 {
 	int64_t alive = config->tcp_keepalive_time_ms ? config->tcp_keepalive_time_ms : 15000;
 	int64_t user_timeout = config->tcp_user_timeout_ms;
@@ -63,6 +64,16 @@ static void set_options(const struct gate_config *config, int fd)
 	}
 }
 
+void gate_keep_alive(int fd)
+{
+	int on = 1, idle_s = 10, interval_s = 5, probes = 3;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 static void listener_ready(struct watch *watch, uint32_t events)
 {
 	struct listener *l = container_of(watch, struct listener, watch);
@@ -76,7 +87,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
 
 		if (fd >= 0) {
 			if (l->inet)
-				set_options(g->config, fd);
+				gate_set_options(g->config, fd);
 			visitor_new(g, fd, l, &addr);
 			continue;
 		}
@@ -130,16 +141,26 @@ static void read_letter(void *arg, int from, const struct letter *l)
 		SSL_CTX_free(g->ctx);
 		g->ctx = p;
 		break;
+	case LETTER_LINK_ENDED:
+		dials_link_ended(g, (const void *)l->body);
+		break;
 	case LETTER_ADMIT:
 	case LETTER_RUN:
+	case LETTER_FORWARD:
 	case LETTER_WATCH_GONE:
 	case LETTER_GONE:
 	case LETTER_NOT_HERE:
-	case LETTER_DROPS:
+	case LETTER_REPORTS:
+	case LETTER_LINK:
+	case LETTER_PRESENT:
+	case LETTER_WATCH:
+	case LETTER_UNWATCH:
+	case LETTER_PRESENCE:
+	case LETTER_WATCH_ACK:
+	case LETTER_CLOSE_PEER:
 	case LETTER_ASK_FLOWS:
 	case LETTER_ASK_CLIENTS:
 	case LETTER_LOG:
-	case LETTER_LINK_ENDED:
 		CHECK(!"a letter for somebody else");
 	}
 }
@@ -153,6 +174,7 @@ static void timer_due(void *arg, struct timer *t)
 		return;
 	}
 	g->site.tick(g->site.site, g->now_ms);
+	dials_tick(g);
 	if (g->accept_again_ms && g->accept_again_ms <= g->now_ms)
 		accept_resume(g);
 	wheel_set(&g->wheel, &g->tick, g->now_ms + TICK_MS);
@@ -219,6 +241,8 @@ void *gate_run(void *gate)
 	while (g->visitors)
 		visitor_close(g->visitors, CLOSE_SHUTDOWN);
 	g->ready = NULL;
+	dials_free(g, g->dial);
+	g->dial = NULL;
 	reap(g);
 	mail_publish(g->mail, g->self);
 	log_set_sink(NULL, NULL);
@@ -256,6 +280,7 @@ struct gate *gate_new(const struct gate_config *config, struct mail *mail, SSL_C
 	g->wire = must_alloc(MAX(TLS_REPLY_MAX, tls_seal_bound(REPLY_ROOM)));
 	g->framed = must_alloc(ws_seal_bound(LOGIN_FRAME_MAX));
 	g->page = must_alloc(REPLY_ROOM);
+	g->dial = dials_new(g);
 	return g;
 }
 
@@ -284,6 +309,7 @@ void gate_free(struct gate *g)
 {
 	for (int i = 0; i < g->nlisteners; i++)
 		close(g->listener[i].watch.fd);
+	dials_free(g, g->dial);
 	SSL_CTX_free(g->ctx);
 	free(g->cipher);
 	free(g->plain);

@@ -47,6 +47,7 @@ struct listener {
 };
 
 struct visitor;
+struct dial;
 
 struct gate {
 	struct counters counters;
@@ -74,8 +75,9 @@ struct gate {
 	struct visitor *dead;              /* to be freed at the end of the turn */
 	struct visitor *ready;             /* whose reply can go on */
 	uint32_t nvisitors;
-	size_t buffered; /* bytes in visitors' buffers */
-	uint64_t logins; /* numbers connections */
+	size_t buffered;   /* bytes in visitors' buffers */
+	uint64_t logins;   /* numbers connections */
+	struct dial *dial; /* one a mesh link; NULL without */
 
 	uint8_t *cipher; /* GATE_READ_MAX: as received */
 	uint8_t *plain;  /* opened */
@@ -98,5 +100,13 @@ void *gate_run(void *gate);
 void gate_turn(struct gate *g, bool may_sleep);
 /* Any thread's. */
 void gate_stop(struct gate *g);
+
+/* Within gate/ */
+
+/* What the options say of TCP sockets, accepted or to be connected. */
+void gate_set_options(const struct gate_config *config, int fd);
+/* Of mesh peers: one that is silent is asked after 10 s and given up 15 s later, as watchers may
+ * have nothing to say for long and answer no pings. */
+void gate_keep_alive(int fd);
 
 #endif

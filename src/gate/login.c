@@ -122,6 +122,16 @@ static void refuse(struct visitor *v, const char *why)
 	visitor_close(v, CLOSE_LOGIN_FAILED);
 }
 
+/* Another node of the mesh: it knows the key that only they have. Whoever shows another key is an
+ * ordinary client. */
+static bool is_mesh_peer(const struct gate *g, const struct client_info *info)
+{
+	const struct mesh *m = g->config->mesh;
+
+	return m && m->has_key && info->has_mesh_key &&
+	       sodium_memcmp(info->mesh_key, m->key, MESH_KEY_LEN) == 0;
+}
+
 /* Everything that the worker is to have. NULL: out of memory. */
 static struct admit *admit_new(struct visitor *v, const struct client_info *info,
     const struct login_secret *secret, size_t used)
@@ -136,11 +146,15 @@ static struct admit *admit_new(struct visitor *v, const struct client_info *info
 	    .tls = v->tls,
 	    .ws = v->ws,
 	    .info = *info,
+	    .mesh_peer = is_mesh_peer(v->gate, info),
 	    .not_ideal = v->not_ideal,
 	    .number = ++v->gate->logins,
 	    .port = addr_port((const struct sockaddr *)&v->addr),
 	    .early_len = early,
 	};
+	sodium_memzero(a->info.mesh_key, sizeof(a->info.mesh_key));
+	if (a->mesh_peer)
+		gate_keep_alive(a->fd);
 	addr_ip16((const struct sockaddr *)&v->addr, a->addr.s6_addr);
 	a->server_info_len = (uint32_t)login_put_server_info(secret, a->server_info);
 	if (early)

@@ -18,6 +18,7 @@ enum alert {
 
 #define ALERT_WARNING 1
 #define ALERT_FATAL 2
+#define HANDSHAKE_NEW_SESSION_TICKET 4
 #define HANDSHAKE_KEY_UPDATE 24
 #define KEY_UPDATE_LEN 5
 
@@ -73,6 +74,11 @@ void record_init(struct record *r, enum aead_kind kind, size_t secret_len, const
 	memcpy(r->tx.secret, tx_secret, secret_len);
 	derive(r, &r->rx);
 	derive(r, &r->tx);
+}
+
+void record_as_client(struct record *r)
+{
+	r->client = true;
 }
 
 void record_fini(struct record *r)
@@ -204,9 +210,8 @@ static enum record_result got_alert(struct opening *o, const uint8_t *p, size_t 
 	return o->r->failed ? RECORD_FAILED : RECORD_CLOSED;
 }
 
-/* Nothing but a whole KeyUpdate, alone in its record: keys change at record borders (§5.1), and no
- * other handshake message is for a server after the handshake. */
-static enum record_result got_handshake(struct opening *o, const uint8_t *p, size_t len)
+/* A whole KeyUpdate, at the end of its record: keys change at record borders (§5.1). */
+static enum record_result got_key_update(struct opening *o, const uint8_t *p, size_t len)
 {
 	static const uint8_t head[4] = {HANDSHAKE_KEY_UPDATE, 0, 0, 1};
 	struct record *r = o->r;
@@ -221,6 +226,52 @@ static enum record_result got_handshake(struct opening *o, const uint8_t *p, siz
 	return aead_begin(&o->a, (enum aead_kind)r->kind, r->rx.key, false)
 		   ? RECORD_OK
 		   : fail(o, ALERT_INTERNAL_ERROR);
+}
+
+/* The type and length of a message that a client may skip are there. */
+static bool begin_ticket(struct record *r)
+{
+	uint32_t len = (uint32_t)r->head[1] << 16 | (uint32_t)r->head[2] << 8 | r->head[3];
+
+	if (r->head[0] != HANDSHAKE_NEW_SESSION_TICKET || len > RECORD_TICKET_LEN_MAX ||
+	    ++r->tickets > RECORD_TICKETS_MAX)
+		return false;
+	r->skip = len;
+	r->head_len = 0;
+	return true;
+}
+
+/* To a server nothing but KeyUpdate may come after the handshake; to a client tickets too, several
+ * in a record or one over several, and a KeyUpdate behind them. */
+static enum record_result got_handshake(struct opening *o, const uint8_t *p, size_t len)
+{
+	struct record *r = o->r;
+
+	if (!r->client || len == 0)
+		return got_key_update(o, p, len);
+	while (len > 0) {
+		size_t n = MIN(len, r->skip);
+
+		if (n == 0 && r->head_len == 0 && p[0] == HANDSHAKE_KEY_UPDATE)
+			return got_key_update(o, p, len);
+		if (n == 0) {
+			n = 1;
+			r->head[r->head_len++] = *p;
+			if (r->head_len == sizeof(r->head) && !begin_ticket(r))
+				return fail(o, ALERT_UNEXPECTED_MESSAGE);
+		} else {
+			r->skip -= (uint32_t)n;
+		}
+		p += n;
+		len -= n;
+	}
+	return RECORD_OK;
+}
+
+/* Nothing may come between the parts of a handshake message (§5.1). */
+static bool amid_message(const struct record *r)
+{
+	return (r->skip | r->head_len) != 0;
 }
 
 /* A whole record: header and `body` bytes behind it. */
@@ -244,7 +295,7 @@ static enum record_result open_one(struct opening *o, const uint8_t *head, size_
 		return fail(o, ALERT_RECORD_OVERFLOW);
 	switch (p[len]) {
 	case CONTENT_DATA:
-		if (len == 0 && ++o->empty > RECORD_EMPTY_MAX)
+		if ((len == 0 && ++o->empty > RECORD_EMPTY_MAX) || amid_message(o->r))
 			return fail(o, ALERT_UNEXPECTED_MESSAGE);
 		o->plain->len += len;
 		return RECORD_OK;

@@ -4,7 +4,8 @@
  *
  * Sans-I/O. It starts from the two application traffic secrets with both sequence numbers 0, and
  * does what RFC 8446 asks for behind the handshake: records (§5.1, §5.2), padding (§5.4), alerts
- * (§6), KeyUpdate (§4.6.3, §7.2), limits of a key (§5.5). Everything else ends the connection.
+ * (§6), KeyUpdate (§4.6.3, §7.2), limits of a key (§5.5). A client also gets NewSessionTicket
+ * (§4.6.1), which it has no use for and skips. Everything else ends the connection.
  */
 #ifndef SLUICE_IO_RECORD_H
 #define SLUICE_IO_RECORD_H
@@ -27,6 +28,9 @@
 /* KeyUpdates and empty records that one call of record_open takes: more is an attack. */
 #define RECORD_UPDATES_MAX 16
 #define RECORD_EMPTY_MAX 64
+/* NewSessionTickets that a client takes over a connection's life, and the longest of them. */
+#define RECORD_TICKETS_MAX 64
+#define RECORD_TICKET_LEN_MAX (64u << 10)
 
 enum record_result {
 	RECORD_OK,     /* all input taken */
@@ -51,6 +55,12 @@ struct record {
 	uint8_t secret_len; /* 32 or 48: that of the suite's hash */
 	bool failed;        /* nothing more is read or sealed */
 	bool closed;        /* close_notify came: nothing more is read */
+	/* Of a client: a NewSessionTicket under way, which may go over several records. */
+	bool client;
+	uint8_t tickets;  /* that have begun so far */
+	uint8_t head_len; /* bytes in head; the message's type and length */
+	uint8_t head[4];
+	uint32_t skip; /* bytes of its body that are still to come */
 };
 
 _Static_assert(sizeof(struct record) <= 240, "a connection's TLS state is small");
@@ -62,6 +72,8 @@ void record_expand(
 
 void record_init(struct record *r, enum aead_kind kind, size_t secret_len, const uint8_t *rx_secret,
     const uint8_t *tx_secret);
+/* It is the client's end: what a server may send behind the handshake is taken. */
+void record_as_client(struct record *r);
 /* Wipes it. */
 void record_fini(struct record *r);
 

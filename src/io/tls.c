@@ -5,21 +5,27 @@
 #include <stdlib.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 
 #include "base/key.h"
+#include "io/addr.h"
 #include "io/record.h"
 
 /* What a handshake needs, gone when it is done. */
 struct shake {
-	uint8_t rx_secret[RECORD_SECRET_MAX]; /* of application data, from OpenSSL's key log */
-	uint8_t tx_secret[RECORD_SECRET_MAX];
-	uint8_t rx_len, tx_len;
+	uint8_t client_secret[RECORD_SECRET_MAX]; /* of application data, from OpenSSL's key log */
+	uint8_t server_secret[RECORD_SECRET_MAX];
+	uint8_t client_len, server_len;
+	/* of a client */
+	const uint8_t *pin;  /* the caller's; NULL without */
+	unsigned long error; /* OpenSSL's, why it failed; 0 unknown */
 };
 
 /* A connection is on OpenSSL (handshake, TLS 1.2) or on our record layer, never on both. */
 struct tls {
 	SSL *ssl; /* NULL once the record layer has taken over */
 	uint8_t minor;
+	bool client;
 	union {
 		struct {
 			/* set only while a call is under way */
@@ -156,42 +162,147 @@ static void log_key(const SSL *ssl, const char *line)
 
 	if (!t || !t->shake)
 		return;
-	n = take_secret(line, "CLIENT_TRAFFIC_SECRET_0", t->shake->rx_secret);
+	n = take_secret(line, "CLIENT_TRAFFIC_SECRET_0", t->shake->client_secret);
 	if (n)
-		t->shake->rx_len = n;
-	n = take_secret(line, "SERVER_TRAFFIC_SECRET_0", t->shake->tx_secret);
+		t->shake->client_len = n;
+	n = take_secret(line, "SERVER_TRAFFIC_SECRET_0", t->shake->server_secret);
 	if (n)
-		t->shake->tx_len = n;
+		t->shake->server_len = n;
 }
 
-SSL_CTX *tls_server_ctx_new(void)
+/* What both sides have in common; false when OpenSSL fails. */
+static bool set_up(SSL_CTX *ctx)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-
-	if (!ctx)
-		return NULL;
 	aead_init();
 	span_method();
 	SSL_CTX_set_keylog_callback(ctx, log_key);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* Bytes behind the handshake must stay with us. */
 	SSL_CTX_set_read_ahead(ctx, 0);
-	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
-	if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
-	    SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
-					  "TLS_CHACHA20_POLY1305_SHA256") != 1) {
+	return SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
+	       SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+					     "TLS_CHACHA20_POLY1305_SHA256") == 1;
+}
+
+SSL_CTX *tls_server_ctx_new(void)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (ctx && !set_up(ctx)) {
 		SSL_CTX_free(ctx);
 		return NULL;
+	}
+	if (ctx) {
+		SSL_CTX_set_num_tickets(ctx, 0);
+		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	}
 	return ctx;
 }
 
-struct tls *tls_new(SSL_CTX *ctx)
+/* ---- Whom a client trusts -------------------------------------------------------------------- */
+
+/* The very certificate that is pinned, and today within its dates, as upstream's clients want it.
+ * What else lies in the chain proves nothing and harms nothing. */
+static int verify_pin(X509_STORE_CTX *store, const uint8_t *pin)
+{
+	X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+	int why = X509_V_OK;
+
+	if (!leaf || X509_digest(leaf, EVP_sha256(), digest, &n) != 1 || n != TLS_PIN_LEN ||
+	    CRYPTO_memcmp(digest, pin, TLS_PIN_LEN) != 0)
+		why = X509_V_ERR_APPLICATION_VERIFICATION;
+	else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
+		why = X509_V_ERR_CERT_NOT_YET_VALID;
+	else if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0)
+		why = X509_V_ERR_CERT_HAS_EXPIRED;
+	X509_STORE_CTX_set_error(store, why);
+	return why == X509_V_OK;
+}
+
+static int verify(X509_STORE_CTX *store, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (t->shake && t->shake->pin)
+		return verify_pin(store, t->shake->pin);
+	return X509_verify_cert(store);
+}
+
+SSL_CTX *tls_client_ctx_new(void)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	if (!ctx)
+		return NULL;
+	if (!set_up(ctx) || SSL_CTX_set_default_verify_paths(ctx) != 1) {
+		SSL_CTX_free(ctx);
+		ERR_clear_error();
+		return NULL;
+	}
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_cert_verify_callback(ctx, verify, NULL);
+	/* A server's own certificate may be what is trusted, too. */
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
+	return ctx;
+}
+
+/* For whom the certificate must be good. No SNI for addresses (RFC 6066 §3), none with a dot at the
+ * end; subjects are not looked at where names belong into the extension. */
+static bool set_host(SSL *ssl, const char *host)
+{
+	char name[ADDR_HOST_LEN];
+	size_t len = strlen(host);
+	struct addr ip;
+
+	if (addr_parse_ip(host, &ip))
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	if (len == 0 || len >= sizeof(name))
+		return false;
+	memcpy(name, host, len);
+	name[len] = '\0';
+	SSL_set_hostflags(
+	    ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+void tls_error_text(const struct tls *t, char out[TLS_ERROR_LEN])
+{
+	const char *reason = NULL;
+	long why = t->ssl ? SSL_get_verify_result(t->ssl) : X509_V_OK;
+
+	if (why == X509_V_ERR_APPLICATION_VERIFICATION) {
+		snprintf(out, TLS_ERROR_LEN, "the certificate is not the one of -mesh-pin");
+	} else if (why == X509_V_ERR_HOSTNAME_MISMATCH || why == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+		snprintf(out, TLS_ERROR_LEN, "the certificate is for another name: %s",
+		    X509_verify_cert_error_string(why));
+	} else if (why == X509_V_ERR_CERT_HAS_EXPIRED || why == X509_V_ERR_CERT_NOT_YET_VALID) {
+		snprintf(out, TLS_ERROR_LEN,
+		    "the certificate is not good today: %s (or a clock is wrong)",
+		    X509_verify_cert_error_string(why));
+	} else if (why != X509_V_OK) {
+		snprintf(out, TLS_ERROR_LEN,
+		    "the certificate is not trusted: %s (use -mesh-ca or -mesh-pin)",
+		    X509_verify_cert_error_string(why));
+	} else {
+		if (t->ssl && t->shake && t->shake->error)
+			reason = ERR_reason_error_string(t->shake->error);
+		snprintf(out, TLS_ERROR_LEN, "the TLS handshake failed%s%s", reason ? ": " : "",
+		    reason ? reason : "");
+	}
+}
+
+/* ---- Connections ----------------------------------------------------------------------------- */
+
+static struct tls *engine_new(SSL_CTX *ctx)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 	BIO *b;
@@ -211,7 +322,32 @@ struct tls *tls_new(SSL_CTX *ctx)
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
 	SSL_set_app_data(t->ssl, t);
-	SSL_set_accept_state(t->ssl);
+	return t;
+}
+
+struct tls *tls_new(SSL_CTX *ctx)
+{
+	struct tls *t = engine_new(ctx);
+
+	if (t)
+		SSL_set_accept_state(t->ssl);
+	return t;
+}
+
+struct tls *tls_new_client(SSL_CTX *ctx, const char *host, const uint8_t *pin)
+{
+	struct tls *t = engine_new(ctx);
+
+	if (!t)
+		return NULL;
+	t->client = true;
+	t->shake->pin = pin;
+	if (!set_host(t->ssl, host)) {
+		tls_free(t);
+		ERR_clear_error();
+		return NULL;
+	}
+	SSL_set_connect_state(t->ssl);
 	return t;
 }
 
@@ -246,6 +382,8 @@ static enum tls_result tls_verdict(struct tls *t, int ret)
 	case SSL_ERROR_ZERO_RETURN:
 		return TLS_CLOSED;
 	default:
+		if (t->shake)
+			t->shake->error = ERR_peek_last_error();
 		ERR_clear_error();
 		return TLS_FAILED;
 	}
@@ -271,19 +409,25 @@ static bool suite_kind(const struct tls *t, enum aead_kind *kind)
 	}
 }
 
-/* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. No
- * ticket was sent and nothing was read beyond Finished, so that both sequence numbers are 0. */
+/* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. A
+ * server has sent no ticket, a client has read none yet, and nothing was read beyond Finished, so
+ * that both sequence numbers are 0. The key log names secrets by side: a client's are the other way
+ * round. */
 static void take_over(struct tls *t)
 {
 	struct shake *k = t->shake;
 	enum aead_kind kind;
 
 	t->minor = SSL_version(t->ssl) == TLS1_3_VERSION ? 13 : 12;
-	if (suite_kind(t, &kind) && k->rx_len > 0 && k->rx_len == k->tx_len) {
+	if (suite_kind(t, &kind) && k->client_len > 0 && k->client_len == k->server_len) {
 		t->shake = NULL;
 		SSL_free(t->ssl);
 		t->ssl = NULL;
-		record_init(&t->record, kind, k->rx_len, k->rx_secret, k->tx_secret);
+		record_init(&t->record, kind, k->client_len,
+		    t->client ? k->server_secret : k->client_secret,
+		    t->client ? k->client_secret : k->server_secret);
+		if (t->client)
+			record_as_client(&t->record);
 		OPENSSL_cleanse(k, sizeof(*k));
 		free(k);
 		return;

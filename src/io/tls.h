@@ -24,6 +24,11 @@
  * certificate chain that is larger fails the handshake. */
 #define TLS_REPLY_MAX (64u << 10)
 
+/* Why a handshake failed, as text with its NUL. */
+#define TLS_ERROR_LEN 160
+/* SHA-256 of a certificate's DER. */
+#define TLS_PIN_LEN 32
+
 enum tls_result {
 	TLS_OK,        /* handshake done, or all input taken */
 	TLS_WANT_READ, /* handshake needs more bytes */
@@ -44,11 +49,24 @@ SSL_CTX *tls_server_ctx_new(void);
 
 /* Server side of a connection under ctx, of which it keeps a reference. NULL: out of memory. */
 struct tls *tls_new(SSL_CTX *ctx);
+/* A context for dialling: TLS 1.2 and 1.3, the system's certificates are trusted; the caller may
+ * add others to its store, of authorities or of servers themselves. NULL when OpenSSL fails. */
+SSL_CTX *tls_client_ctx_new(void);
+/*
+ * Client side of a connection under a context of tls_client_ctx_new. host is a name, or an IP
+ * address without brackets: the server's certificate must be good for it and lead to one that is
+ * trusted. With a pin (TLS_PIN_LEN bytes, which stay the caller's) its certificate must be the one
+ * whose DER has this SHA-256, within its dates, and neither issuer nor name matter. NULL: out of
+ * memory.
+ */
+struct tls *tls_new_client(SSL_CTX *ctx, const char *host, const uint8_t *pin);
 void tls_free(struct tls *t);
 
 /* Takes bytes off `in`, appends to `out`. Call again with more input on TLS_WANT_READ; on TLS_OK
  * what is left of `in` is the first records. */
 enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out) must_use;
+/* Why tls_handshake failed: what an operator can act on, where that is known. */
+void tls_error_text(const struct tls *t, char out[TLS_ERROR_LEN]);
 /* Opens all records of `in`: plaintext is appended to `plain`, which needs room for in->len bytes
  * and TLS_RECORD_MAX + 256 (the rest of a record that came before, padding included); answers go to
  * `reply`. */

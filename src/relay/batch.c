@@ -2,6 +2,7 @@
 /* batch.c: chooses what of a connection's output goes into the next send. */
 #include "relay/batch.h"
 
+#include "relay/link.h"
 #include "relay/worker.h"
 
 /* False when the batch is full enough to go first. */
@@ -41,7 +42,7 @@ static bool gather_control(struct conn *c, struct batch *b)
 static bool gather_waiting(struct conn *c, struct waitq *q, struct batch *b)
 {
 	struct wait_entry *e;
-	uint32_t before = q->bytes;
+	uint32_t before = q->bytes, payload;
 	bool all = true;
 
 	while ((e = waitq_peek(q))) {
@@ -49,7 +50,11 @@ static bool gather_waiting(struct conn *c, struct waitq *q, struct batch *b)
 		if (!all)
 			break;
 		b->packets++;
-		b->payload += e->len - FRAME_PACKET_HEAD;
+		payload = e->len - conn_packet_head(c);
+		b->payload += payload;
+		if (c->is_link)
+			worker_forwarded(
+			    c->worker, e->flow, e->flow_worker, c->mesh->link, 1, payload);
 		b->delay_ms = MAX(b->delay_ms, (uint32_t)c->worker->now_ms - e->at_ms);
 		waitq_pop(q, &c->worker->spent);
 	}
@@ -60,12 +65,17 @@ static bool gather_waiting(struct conn *c, struct waitq *q, struct batch *b)
 static bool gather_fresh(struct conn *c, struct fresh *list, struct batch *b)
 {
 	struct slice *s;
+	uint64_t payload;
 
 	for (; (s = list->first); list->first = s->next) {
 		if (!batch_add(b, s->p, s->len))
 			return false;
+		payload = conn_payload(c, s->len, s->packets);
 		b->packets += s->packets;
-		b->payload += frames_payload(s->len, s->packets);
+		b->payload += payload;
+		if (unlikely(c->is_link))
+			worker_forwarded(
+			    c->worker, s->flow, s->flow_worker, c->mesh->link, s->packets, payload);
 		c->fresh_bytes -= s->len;
 	}
 	list->last = NULL;

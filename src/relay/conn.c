@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 #include "io/tls.h"
+#include "relay/link.h"
+#include "relay/forward.h"
 #include "relay/worker.h"
 #include "wire/websocket.h"
 
@@ -52,7 +54,7 @@ static void log_disconnect(struct conn *c, enum close_reason why)
 	log_life(c, "disconnect", rest);
 }
 
-static struct conn *conn_new(struct worker *w, struct admit *a)
+struct conn *conn_new(struct worker *w, struct admit *a)
 {
 	struct conn *c = must_calloc(1, sizeof(*c));
 
@@ -93,26 +95,32 @@ static void gauges(struct conn *c, bool up)
 		move(n, C_HOME_CONNECTIONS, 1);
 	if (c->tls)
 		move(n, tls_minor_version(c->tls) == 13 ? C_TLS13_ACTIVE : C_TLS12_ACTIVE, 1);
-	if (others == 0) {
-		move(n, C_CLIENTS, 1);
-		move(n, C_CLIENTS_LOCAL, 1);
-	} else if (others == 1) {
+	if (others == 1)
 		move(n, C_DUP_KEYS, 1);
-		move(n, C_DUP_CONNS, 2);
-	} else {
-		move(n, C_DUP_CONNS, 1);
-	}
+	if (others > 0)
+		move(n, C_DUP_CONNS, others == 1 ? 2 : 1);
 }
 
 void conn_admit(struct worker *w, struct admit *a)
 {
-	uint64_t hash = key_hash(&a->info.key);
-	struct conn *c = conn_new(w, a);
+	struct peer *p;
+	struct conn *c;
 
-	peer_add(&w->peers, peer_get(&w->peers, &a->info.key, hash), c);
+	if (a->is_link) {
+		link_admit(w, a);
+		return;
+	}
+	c = conn_new(w, a);
+	p = peer_get(&w->peers, &a->info.key, key_hash(&a->info.key));
+	region_count_peer(w, p, false);
+	peer_add(&w->peers, p, c);
+	region_count_peer(w, p, true);
 	gauges(c, true);
-	if (c->peer->nconns > 1)
+	if (p->nconns > 1)
 		count(&w->counters, C_DUP_TOTAL, 1);
+	if (c->mesh_peer)
+		link_peer_admit(c);
+	presence_changed(w, p);
 	log_connect(c);
 	conn_arm(c);
 	/* ServerInfo first: nothing else can be queued before it, as nobody knew of this
@@ -140,6 +148,22 @@ static void send_close_notify(struct conn *c)
 		log_debug("conn=%" PRIu64 ": close_notify was not taken", c->number);
 }
 
+/* The key's record loses the connection, and whoever must know hears of it. */
+static void leave_peer(struct conn *c)
+{
+	struct worker *w = c->worker;
+	struct peer *p = c->peer;
+
+	gauges(c, false);
+	region_count_peer(w, p, false);
+	peer_remove(&w->peers, p, c);
+	region_count_peer(w, p, true);
+	if (p->nconns == 0)
+		presence_changed(w, p);
+	if (!peer_reachable(p))
+		worker_peer_gone(w, p);
+}
+
 void conn_close(struct conn *c, enum close_reason why)
 {
 	struct worker *w = c->worker;
@@ -147,11 +171,11 @@ void conn_close(struct conn *c, enum close_reason why)
 	if (c->dead)
 		return;
 	c->dead = true;
-	log_disconnect(c, why);
+	if (!c->is_link)
+		log_disconnect(c, why);
 	tally(&w->counters.closed[why], 1);
 	if (why == CLOSE_WRITE_TIMEOUT)
 		count(&w->counters, C_WRITE_TIMEOUTS, 1);
-	gauges(c, false);
 	stall_drop_all(c);
 	if (why != CLOSE_TLS_FAILED)
 		send_close_notify(c);
@@ -159,9 +183,12 @@ void conn_close(struct conn *c, enum close_reason why)
 	wheel_clear(&w->wheel, &c->timer);
 	flow_set_fini(&w->flows, &c->flows);
 	sighting_set_fini(&w->sightings, &c->sightings);
-	peer_remove(&w->peers, c->peer, c);
-	if (c->peer->nconns == 0)
-		worker_peer_gone(w, c->peer);
+	if (c->mesh_peer)
+		presence_end(c);
+	if (c->is_link)
+		link_end(c, why);
+	else
+		leave_peer(c);
 	c->next_dead = w->dead;
 	w->dead = c;
 }
@@ -176,6 +203,7 @@ void conn_free(struct conn *c)
 	pool_put(&w->pool, c->control);
 	tls_free(c->tls);
 	ws_free(c->ws);
+	free(c->mesh);
 	close(c->watch.fd);
 	free(c);
 }
@@ -210,7 +238,9 @@ void conn_tick(struct conn *c)
 		conn_close(c, CLOSE_WRITE_TIMEOUT);
 		return;
 	}
-	if (c->keepalive_at <= w->now_ms) {
+	if (c->is_link) {
+		link_tick(c);
+	} else if (c->keepalive_at <= w->now_ms) {
 		c->keepalive_at = w->now_ms + c->keepalive_every_ms;
 		sample_rtt(c);
 		conn_put_control(c, FRAME_KEEP_ALIVE, NULL, 0);
@@ -247,6 +277,16 @@ static bool control_room(struct conn *c, uint32_t len)
 	}
 	c->control = b;
 	return true;
+}
+
+void conn_put_frames(struct conn *c, const uint8_t *frames, uint32_t len, uint32_t n)
+{
+	if (c->dead || !control_room(c, len))
+		return;
+	memcpy(c->control->data + c->control_len, frames, len);
+	c->control_len += len;
+	c->controls += n;
+	forward_mark_dirty(c);
 }
 
 void conn_put_control(struct conn *c, enum frame_type type, const void *payload, uint32_t len)
@@ -346,7 +386,9 @@ int64_t conn_frame(struct conn *c, uint8_t type, uint32_t len, const uint8_t *p,
 	case FRAME_WATCH_CONNS:
 	case FRAME_CLOSE_PEER:
 	case FRAME_FORWARD_PACKET:
-		return refuse(c, CLOSE_NOT_MESH_PEER);
+		if (!c->mesh_peer)
+			return refuse(c, CLOSE_NOT_MESH_PEER);
+		return link_peer_frame(c, type, len, p, avail);
 	case FRAME_PONG:
 		break;
 	default:

@@ -23,6 +23,7 @@
 #include "relay/peer.h"
 #include "relay/sighting.h"
 #include "relay/waitq.h"
+#include "wire/frame.h"
 
 /* Unsent control frames that a connection may pile up before it is closed. */
 #define CONTROL_MAX (64u << 10)
@@ -40,6 +41,7 @@
 
 struct worker;
 struct neighbour;
+struct mesh_conn;
 struct slice;
 
 /* Packets of this turn, still in the receive buffer of their sender. */
@@ -52,12 +54,13 @@ struct conn {
 	struct worker *worker;
 	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
-	struct peer *peer;
+	struct peer *peer;    /* NULL: a link */
 	struct conn *next_of_peer, *prev_of_peer;
 	uint32_t slot, gen;
 	uint64_t number;
 
 	bool mesh_peer, prober, not_ideal;
+	bool is_link; /* we dialled it: the other end is the server */
 	bool home;
 	bool dead;
 	bool blocked;    /* the socket takes no more: EPOLLOUT is asked for */
@@ -92,6 +95,7 @@ struct conn {
 	enum close_reason end; /* it has ended, once what is kept has been parsed; COUNT: not yet */
 	struct neighbour *paused; /* not read, because that worker is behind; NULL: read */
 	struct conn *next_paused;
+	struct mesh_conn *mesh; /* of links and mesh peers; else NULL */
 	struct peer_totals totals;
 	uint64_t since_ms;
 	struct in6_addr addr;
@@ -99,6 +103,14 @@ struct conn {
 	char app_name[APP_NAME_MAX + 1];
 };
 
+/* What stands in front of a packet that is sent there: links get ForwardPacket frames. */
+static inline uint32_t conn_packet_head(const struct conn *c)
+{
+	return c->is_link ? FRAME_FORWARD_HEAD : FRAME_PACKET_HEAD;
+}
+
+/* A connection with a place of its own, in no list yet. */
+struct conn *conn_new(struct worker *w, struct admit *a);
 /* Makes a connection of what the gate hands over, and frees that. */
 void conn_admit(struct worker *w, struct admit *a);
 /* Ends it: nothing of it is reachable afterwards but the object itself, until the turn's end. */
@@ -112,6 +124,8 @@ void conn_arm(struct conn *c);
 
 /* Frames of the relay itself: appended behind other control frames, ahead of packets. */
 void conn_put_control(struct conn *c, enum frame_type type, const void *payload, uint32_t len);
+/* The same for n whole frames that are ready. */
+void conn_put_frames(struct conn *c, const uint8_t *frames, uint32_t len, uint32_t n);
 void conn_put_peer_gone(struct conn *c, const struct key *k, enum peer_gone_reason why);
 /* Disco packets to a key that is nowhere: says so for each, at most one a second. */
 void conn_not_here(struct conn *c, const struct key *k, uint32_t packets);

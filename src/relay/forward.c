@@ -5,6 +5,7 @@
  *   receive → open → parse → find and count the flow → turn the header round → route
  *     → (same worker) a slice on the destination  → end of turn: gather → seal → send
  *     → (other worker) a letter → there: a slice on the destination → …
+ *     → (other node) with the other source's head on a mesh link, which may be another worker's
  *
  * Nothing is copied on the straight way but what TLS copies: a slice points into the sender's
  * receive buffer, or into the ring by which it came. Only what a socket does not take is copied to
@@ -17,25 +18,9 @@
 #include "base/clock.h"
 #include "io/tls.h"
 #include "relay/batch.h"
+#include "relay/forward.h"
+#include "relay/link.h"
 #include "relay/worker.h"
-
-/* Packets of one flow as they are parsed, contiguous, headers already turned round. */
-struct run {
-	uint8_t *p;
-	uint32_t len;
-	uint32_t packets;
-	uint32_t flow; /* slot, FLOW_NONE: no run */
-	bool disco;
-};
-
-/* Where a slice came from, as far as its receiver must know. */
-struct origin {
-	const struct key *src;
-	uint64_t src_hash;
-	int src_owner;
-	struct flow_ref flow;
-	uint32_t flow_worker;
-};
 
 void forward_mark_dirty(struct conn *c)
 {
@@ -70,7 +55,7 @@ void forward_stream(struct conn *c, uint8_t *base, size_t len)
 
 	/* A connection that ends while it is parsed frees nothing before the turn's end. */
 	arena_take(c->worker, len + 1);
-	used = conn_parse(c, base, len);
+	used = c->is_link ? link_parse(c, base, len) : conn_parse(c, base, len);
 	stream_keep(c, base + used, len - used);
 }
 
@@ -129,32 +114,48 @@ void forward_early(struct conn *c, const uint8_t *p, uint32_t len)
 
 static void route(struct conn *c, struct run *run);
 
-/* The flow of a packet to dst: mostly that of the packet before. */
-static uint32_t find_flow(struct conn *c, const struct key *dst)
+/* Whether a flow of c is that of packets to dst; src is NULL but for what c forwards. */
+static bool is_flow(
+    const struct conn *c, uint32_t slot, const struct key *dst, const struct key *src)
+{
+	const struct flow_table *t = &c->worker->flows;
+
+	return key_equal(&t->slot[slot].dst, dst) &&
+	       (likely(!c->mesh_peer) || flow_is_from(t, slot, src));
+}
+
+/* The flow of a packet: mostly that of the packet before. */
+static uint32_t find_flow(struct conn *c, const struct key *dst, const struct key *src)
 {
 	struct worker *w = c->worker;
 	uint32_t slot = c->flows.last;
+	struct flow_src from = {.key = src};
 	uint64_t hash;
 
-	if (likely(slot != FLOW_NONE && key_equal(&w->flows.slot[slot].dst, dst)))
+	if (likely(slot != FLOW_NONE && is_flow(c, slot, dst, src)))
 		return slot;
 	hash = key_hash(dst);
-	slot = flow_lookup(&w->flows, c->slot, dst, hash);
+	if (src)
+		from.hash = key_hash(src);
+	slot = flow_lookup(&w->flows, c->slot, dst, hash, src ? &from : NULL);
 	if (slot == FLOW_NONE) {
-		slot = flow_create(
-		    &w->flows, &c->flows, c->slot, dst, hash, w->now_ds, worker_flow_set, w);
-		w->flows.slot[slot].owner = (uint32_t)key_owner(hash, w->config->workers);
+		struct flow *f;
+
+		slot = flow_create(&w->flows, &c->flows, c->slot, dst, hash, src ? &from : NULL,
+		    w->now_ds, worker_flow_set, w);
+		f = &w->flows.slot[slot];
+		f->owner = f->hop = (uint32_t)key_owner(hash, w->config->workers);
 	}
 	c->flows.last = slot;
 	return slot;
 }
 
 /* The same with its price. Finding the flow is also finding the way: it keeps owner and peer. */
-static uint32_t priced_find(struct conn *c, const struct key *dst)
+static uint32_t priced_find(struct conn *c, const struct key *dst, const struct key *src)
 {
 	struct worker *w = c->worker;
 	uint64_t t = clock_cycles();
-	uint32_t slot = find_flow(c, dst);
+	uint32_t slot = find_flow(c, dst, src);
 
 	t = clock_cycles() - t;
 	count(&w->counters, C_PRICED_FIND, t - MIN(t, w->price_overhead));
@@ -171,38 +172,62 @@ static void priced_count(struct worker *w, uint32_t slot, uint32_t len, bool dis
 	count(&w->counters, C_PRICED_PACKETS, 1);
 }
 
-/* Takes a whole SendPacket frame into the run; false when the connection was paused before it. */
+/* The frame becomes RecvPacket where it lies. SendPacket has the same length. ForwardPacket has one
+ * key more in front, the source's: what is behind that moves up, to the end of the run. */
+static void turn_round(struct conn *c, struct run *run, uint8_t *frame, uint32_t packet_len)
+{
+	if (likely(!run->by_mesh)) {
+		frame[0] = FRAME_RECV_PACKET;
+		memcpy(frame + FRAME_HEADER_LEN, c->peer->key.b, KEY_LEN);
+	} else {
+		uint8_t *to = run->p + run->len;
+
+		memcpy(frame + FRAME_PACKET_HEAD, frame + FRAME_HEADER_LEN, KEY_LEN);
+		frame_put_header(frame + KEY_LEN, FRAME_RECV_PACKET, KEY_LEN + packet_len);
+		if (to != frame + KEY_LEN)
+			memmove(to, frame + KEY_LEN, FRAME_PACKET_HEAD + packet_len);
+	}
+	run->len += FRAME_PACKET_HEAD + packet_len;
+	run->packets++;
+}
+
+/* Takes a whole SendPacket or ForwardPacket frame into the run; false when the connection was
+ * paused before it. */
 static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t packet_len)
 {
 	struct worker *w = c->worker;
-	const struct key *dst = (const struct key *)(const void *)(frame + FRAME_HEADER_LEN);
-	bool disco = packet_is_disco(frame + FRAME_PACKET_HEAD, packet_len);
+	bool by_mesh = frame[0] == FRAME_FORWARD_PACKET;
+	const struct key *key = (const struct key *)(const void *)(frame + FRAME_HEADER_LEN);
+	const struct key *src = by_mesh ? key : NULL, *dst = by_mesh ? key + 1 : key;
+	bool disco = packet_is_disco(dst->b + KEY_LEN, packet_len);
 	uint32_t slot;
 
 	/* The run ends before the table may change under it. */
-	if (run->flow != FLOW_NONE && (run->disco != disco || run->len >= RUN_BYTES_MAX ||
-					  !key_equal(&w->flows.slot[run->flow].dst, dst))) {
+	if (run->flow != FLOW_NONE &&
+	    (run->disco != disco || run->len + run->packets * KEY_LEN >= RUN_BYTES_MAX ||
+		!is_flow(c, run->flow, dst, src))) {
 		route(c, run);
 		if (unlikely(c->dead))
 			return false;
 	}
-	slot = w->pricing ? priced_find(c, dst) : find_flow(c, dst);
+	slot = w->pricing ? priced_find(c, dst, src) : find_flow(c, dst, src);
 	if (run->flow == FLOW_NONE) {
-		uint32_t owner = w->flows.slot[slot].owner;
+		uint32_t hop = w->flows.slot[slot].hop;
 
-		if (owner != (uint32_t)w->self && !stall_has_room(c, owner))
+		if (hop != (uint32_t)w->self && !stall_has_room(c, hop))
 			return false;
-		*run = (struct run){.p = frame, .flow = slot, .disco = disco};
+		*run = (struct run){
+		    .p = by_mesh ? frame + KEY_LEN : frame,
+		    .flow = slot,
+		    .disco = disco,
+		    .by_mesh = by_mesh,
+		};
 	}
 	if (unlikely(w->pricing))
 		priced_count(w, slot, packet_len, disco);
 	else
 		flow_count(&w->flows.slot[slot], packet_len, disco, w->now_ds);
-	/* SendPacket and RecvPacket have the same length: the frame becomes the other in place. */
-	frame[0] = FRAME_RECV_PACKET;
-	memcpy(frame + FRAME_HEADER_LEN, c->peer->key.b, KEY_LEN);
-	run->len += FRAME_PACKET_HEAD + packet_len;
-	run->packets++;
+	turn_round(c, run, frame, packet_len);
 	return true;
 }
 
@@ -227,21 +252,24 @@ static size_t conn_parse(struct conn *c, uint8_t *p, size_t len)
 	while (len - at >= FRAME_HEADER_LEN && !c->dead) {
 		uint32_t n = frame_payload_len(p + at);
 		size_t avail = len - at - FRAME_HEADER_LEN;
+		uint32_t keys = KEY_LEN;
 
 		if (unlikely(c->peer->active != c))
 			peer_activate(c->peer, c);
-		if (p[at] != FRAME_SEND_PACKET) {
+		if (unlikely(c->mesh_peer && p[at] == FRAME_FORWARD_PACKET)) {
+			keys = 2 * KEY_LEN;
+		} else if (p[at] != FRAME_SEND_PACKET) {
 			route(c, &run);
 			if (c->dead || !other_frame(c, p + at, avail, &at))
 				break;
 			continue;
 		}
-		if (unlikely(n < KEY_LEN || n > KEY_LEN + PACKET_MAX)) {
+		if (unlikely(n < keys || n > keys + PACKET_MAX)) {
 			route(c, &run);
-			conn_close(c, n < KEY_LEN ? CLOSE_PROTOCOL_ERROR : CLOSE_PACKET_TOO_LARGE);
+			conn_close(c, n < keys ? CLOSE_PROTOCOL_ERROR : CLOSE_PACKET_TOO_LARGE);
 			break;
 		}
-		if (avail < n || !run_add(c, &run, p + at, n - KEY_LEN))
+		if (avail < n || !run_add(c, &run, p + at, n - keys))
 			break;
 		at += FRAME_HEADER_LEN + n;
 	}
@@ -251,37 +279,6 @@ static size_t conn_parse(struct conn *c, uint8_t *p, size_t len)
 }
 
 /* ---- Route ----------------------------------------------------------------------------------- */
-
-static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, uint32_t len,
-    uint32_t packets, bool disco);
-
-/* To the worker that owns the destination. */
-static void mail_run(
-    struct conn *c, const struct run *run, const struct flow *f, struct flow_ref ref)
-{
-	struct worker *w = c->worker;
-	struct run_letter *l = NULL;
-
-	if (!w->neighbour[f->owner].stuck)
-		l = mail_reserve(w->mail, w->self, (int)f->owner, LETTER_RUN,
-		    (uint32_t)sizeof(*l) + run->len, false);
-	if (!l) {
-		worker_drop(w, ref, (uint32_t)w->self, DROP_QUEUE_TAIL, run->disco, run->packets,
-		    frames_payload(run->len, run->packets));
-		return;
-	}
-	*l = (struct run_letter){
-	    .dst = f->dst,
-	    .dst_hash = f->dst_hash,
-	    .src_hash = c->peer->hash,
-	    .flow = ref,
-	    .from = worker_conn_ref(c),
-	    .packets = run->packets,
-	    .disco = run->disco,
-	};
-	memcpy(l->frames, run->p, run->len);
-	mail_commit(w->mail, w->self, (int)f->owner);
-}
 
 /* The peer record of a flow whose destination this worker owns, NULL when it knows none. */
 static struct peer *flow_peer(struct worker *w, struct flow *f)
@@ -298,91 +295,89 @@ static struct peer *flow_peer(struct worker *w, struct flow *f)
 	return p;
 }
 
+static void count_received(struct conn *c, const struct run *run, uint64_t bytes)
+{
+	struct counters *n = &c->worker->counters;
+
+	c->totals.rx_packets += run->packets;
+	c->totals.rx_bytes += bytes;
+	if (unlikely(run->by_mesh)) {
+		count(n, C_FORWARDED_IN, run->packets);
+		count(n, C_FORWARDED_IN_BYTES, bytes);
+		if (c->mesh->traffic) {
+			tally(&c->mesh->traffic->rx_packets, run->packets);
+			tally(&c->mesh->traffic->rx_bytes, bytes);
+		}
+		return;
+	}
+	count(n, C_PACKETS_RECV, run->packets);
+	count(n, C_BYTES_RECV, bytes);
+	count(n, run->disco ? C_KIND_DISCO : C_KIND_OTHER, run->packets);
+}
+
 /* Sends a finished run on its way. */
 static void route(struct conn *c, struct run *run)
 {
 	struct worker *w = c->worker;
-	struct flow_ref ref;
+	const struct flow_mesh *m;
+	struct link_view *via = NULL;
+	struct peer *peer = NULL;
+	struct origin o;
 	struct flow *f;
-	struct peer *peer;
 	uint64_t bytes;
 
 	if (run->flow == FLOW_NONE)
 		return;
 	f = &w->flows.slot[run->flow];
-	ref = flow_ref_of(&w->flows, run->flow);
+	m = &w->flows.mesh[run->flow];
 	bytes = frames_payload(run->len, run->packets);
-	count(&w->counters, C_PACKETS_RECV, run->packets);
-	count(&w->counters, C_BYTES_RECV, bytes);
-	count(&w->counters, run->disco ? C_KIND_DISCO : C_KIND_OTHER, run->packets);
-	c->totals.rx_packets += run->packets;
-	c->totals.rx_bytes += bytes;
+	o = (struct origin){
+	    .src = run->by_mesh ? &m->src : &c->peer->key,
+	    .src_hash = run->by_mesh ? m->src_hash : c->peer->hash,
+	    .by_mesh = run->by_mesh,
+	    .flow = flow_ref_of(&w->flows, run->flow),
+	    .flow_worker = (uint32_t)w->self,
+	};
+	run->flow = FLOW_NONE;
+	count_received(c, run, bytes);
 	if (f->owner != (uint32_t)w->self) {
-		mail_run(c, run, f, ref);
-	} else if ((peer = flow_peer(w, f)) && peer->active) {
-		struct origin o = {
-		    .src = &c->peer->key,
-		    .src_hash = c->peer->hash,
-		    .src_owner = w->self,
-		    .flow = ref,
-		    .flow_worker = (uint32_t)w->self,
-		};
-
-		deliver(peer->active, &o, run->p, run->len, run->packets, run->disco);
+		cross_to_owner(c, run, f, &o);
+		return;
+	}
+	peer = flow_peer(w, f);
+	via = cross_link(w, peer, run->by_mesh);
+	f->hop = via ? via->worker : (uint32_t)w->self;
+	if (peer && peer->active) {
+		forward_deliver(peer->active, &o, run->p, run->len, run->packets, run->disco);
+	} else if (via) {
+		cross_to_node(w, via, &f->dst, &o, run->p, run->len, run->packets, run->disco);
 	} else {
-		worker_drop(
-		    w, ref, (uint32_t)w->self, DROP_UNKNOWN_DEST, run->disco, run->packets, bytes);
+		worker_drop(w, o.flow, o.flow_worker,
+		    run->by_mesh ? DROP_UNKNOWN_DEST_ON_FWD : DROP_UNKNOWN_DEST, run->disco,
+		    run->packets, bytes);
 		if (run->disco)
 			conn_not_here(c, &f->dst, run->packets);
 	}
-	run->flow = FLOW_NONE;
 }
 
-/* A run from another worker, for a key that is ours. */
-void forward_mailed(struct worker *w, int from, const struct run_letter *l, uint32_t len)
-{
-	struct peer *peer = peer_find(&w->peers, &l->dst, l->dst_hash);
-	uint32_t bytes = len - (uint32_t)sizeof(*l);
-	const struct origin o = {
-	    .src = (const struct key *)(const void *)(l->frames + FRAME_HEADER_LEN),
-	    .src_hash = l->src_hash,
-	    .src_owner = from,
-	    .flow = l->flow,
-	    .flow_worker = (uint32_t)from,
-	};
-
-	if (peer && peer->active) {
-		deliver(peer->active, &o, l->frames, bytes, l->packets, l->disco);
-		return;
-	}
-	worker_drop(w, l->flow, (uint32_t)from, DROP_UNKNOWN_DEST, l->disco, l->packets,
-	    frames_payload(bytes, l->packets));
-	if (l->disco) {
-		struct not_here_letter *n =
-		    mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE, sizeof(*n), false);
-
-		if (!n) {
-			count(&w->counters, C_MAIL_LOST, 1);
-			return;
-		}
-		*n = (struct not_here_letter){.to = l->from, .key = l->dst, .packets = l->packets};
-		mail_commit(w->mail, w->self, from);
-	}
-}
+/* ---- To a connection of this worker ---------------------------------------------------------- */
 
 /* The receiver is to hear when the sender goes. */
 static void note_sighting(struct conn *to, const struct origin *o)
 {
 	struct worker *w = to->worker;
-	uint32_t forgotten = sighting_note(
-	    &w->sightings, &to->sightings, to, o->src, o->src_hash, (uint16_t)o->src_owner);
+	uint32_t forgotten;
 
+	if (!o->src || likely(to->sightings.last_hash == o->src_hash))
+		return;
+	forgotten = sighting_note(&w->sightings, &to->sightings, to, o->src, o->src_hash,
+	    (uint16_t)key_owner(o->src_hash, w->config->workers), o->by_mesh);
 	if (unlikely(forgotten))
 		count(&w->counters, C_SIGHTINGS_FORGOTTEN, forgotten);
 }
 
 /* Hangs a run on its destination, to be sent at the end of the turn. */
-static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, uint32_t len,
+void forward_deliver(struct conn *to, const struct origin *o, const uint8_t *p, uint32_t len,
     uint32_t packets, bool disco)
 {
 	struct worker *w = to->worker;
@@ -397,14 +392,14 @@ static void deliver(struct conn *to, const struct origin *o, const uint8_t *p, u
 		list->last->packets += packets;
 	} else {
 		if (w->slices == SLICES_MAX) {
-			/* Not possible within a flush; the run's own buffer stays valid. */
-			uint32_t used = w->arena_used;
+			/* Not possible within a flush. */
+			uint32_t expanded = w->expand_used;
 
-			forward_flush_all(w);
-			w->arena_used = used;
+			forward_flush_midway(w);
+			w->expand_used = expanded;
 			if (to->dead) {
 				worker_drop(w, o->flow, o->flow_worker, DROP_GONE_DISCONNECTED,
-				    disco, packets, frames_payload(len, packets));
+				    disco, packets, conn_payload(to, len, packets));
 				return;
 			}
 		}
@@ -448,8 +443,15 @@ static void note_sent(struct conn *c, const struct batch *b)
 {
 	struct worker *w = c->worker;
 
-	count(&w->counters, C_PACKETS_SENT, b->packets);
-	count(&w->counters, C_BYTES_SENT, b->payload);
+	if (unlikely(c->is_link)) {
+		count(&w->counters, C_FORWARDED_OUT, b->packets);
+		count(&w->counters, C_FORWARDED_OUT_BYTES, b->payload);
+		tally(&c->mesh->traffic->tx_packets, b->packets);
+		tally(&c->mesh->traffic->tx_bytes, b->payload);
+	} else {
+		count(&w->counters, C_PACKETS_SENT, b->packets);
+		count(&w->counters, C_BYTES_SENT, b->payload);
+	}
 	counters_write(&w->counters, b->packets + b->controls);
 	c->totals.tx_packets += b->packets;
 	c->totals.tx_bytes += b->payload;
@@ -537,6 +539,16 @@ void forward_flush_all(struct worker *w)
 	}
 	w->slices = 0;
 	w->arena_used = 0;
+	w->expand_used = 0;
+}
+
+/* Sends all that hangs on destinations while a run is in hand: its own buffer stays valid. */
+void forward_flush_midway(struct worker *w)
+{
+	uint32_t used = w->arena_used;
+
+	forward_flush_all(w);
+	w->arena_used = used;
 }
 
 void forward_ready(struct watch *watch, uint32_t events)

@@ -28,10 +28,18 @@ void relay_letter_free(const struct letter *l)
 		SSL_CTX_free(*(SSL_CTX *const *)(const void *)l->body);
 		break;
 	case LETTER_RUN:
+	case LETTER_FORWARD:
 	case LETTER_WATCH_GONE:
 	case LETTER_GONE:
 	case LETTER_NOT_HERE:
-	case LETTER_DROPS:
+	case LETTER_REPORTS:
+	case LETTER_LINK:
+	case LETTER_PRESENT:
+	case LETTER_WATCH:
+	case LETTER_UNWATCH:
+	case LETTER_PRESENCE:
+	case LETTER_WATCH_ACK:
+	case LETTER_CLOSE_PEER:
 	case LETTER_ASK_FLOWS:
 	case LETTER_ASK_CLIENTS:
 	case LETTER_LOG:

@@ -23,12 +23,20 @@ struct websocket;
 enum letter_kind {
 	LETTER_ADMIT = 1, /* gate → worker: struct admit *, a client that has logged in */
 	LETTER_RUN,       /* worker → worker: struct run_letter, packets for a key that it owns */
-	LETTER_WATCH_GONE,  /* worker → worker: struct key_letter, tell me when that key goes */
-	LETTER_GONE,        /* worker → worker: struct key_letter, it has gone */
-	LETTER_NOT_HERE,    /* worker → worker: struct not_here_letter */
-	LETTER_DROPS,       /* worker → worker: struct drop_report[], for flows of the reader */
-	LETTER_ASK_FLOWS,   /* gate → worker: empty */
-	LETTER_FLOWS,       /* worker → gate: struct flow_part * */
+	LETTER_FORWARD,   /* worker → worker: struct run_letter, packets for a link that it has */
+	LETTER_WATCH_GONE, /* worker → worker: struct key_letter, tell me when that key goes */
+	LETTER_GONE,       /* worker → worker: struct key_letter, it has gone */
+	LETTER_NOT_HERE,   /* worker → worker: struct not_here_letter */
+	LETTER_REPORTS,    /* worker → worker: struct flow_report[], for flows of the reader */
+	LETTER_LINK,       /* worker → worker: struct link_letter, a mesh link has come or gone */
+	LETTER_PRESENT,    /* worker → worker: struct present_letter, who is at another node */
+	LETTER_WATCH,      /* worker → worker: struct watch_letter, a mesh peer wants to know */
+	LETTER_UNWATCH,    /* the same: it has gone */
+	LETTER_PRESENCE,   /* worker → worker: struct presence_letter, who is here */
+	LETTER_WATCH_ACK,  /* worker → worker: struct watch_letter, it was sent */
+	LETTER_CLOSE_PEER, /* worker → worker: struct key_letter, a mesh peer wants it closed */
+	LETTER_ASK_FLOWS,  /* gate → worker: empty */
+	LETTER_FLOWS,      /* worker → gate: struct flow_part * */
 	LETTER_ASK_CLIENTS, /* gate → worker: empty */
 	LETTER_CLIENTS,     /* worker → gate: struct client_part * */
 	LETTER_CTX,         /* main → gate: SSL_CTX *, new certificates */
@@ -62,21 +70,27 @@ struct admit {
 	uint8_t early[]; /* stream bytes that came behind ClientInfo */
 };
 
-/* Followed by whole RecvPacket frames of one source for one destination. */
+/* Followed by whole frames of one source for one destination: RecvPacket; in LETTER_FORWARD
+ * ForwardPacket. */
 struct run_letter {
 	struct key dst;
 	uint64_t dst_hash;
 	uint64_t src_hash;
-	struct flow_ref flow; /* in the writer's table */
-	struct conn_ref from; /* the sending connection */
+	struct flow_ref flow; /* in the table of flow_worker */
+	struct conn_ref from; /* the sending connection, on the writer; not in LETTER_FORWARD */
 	uint32_t packets;
-	uint32_t disco;
+	uint8_t flow_worker;
+	bool disco;
+	bool by_mesh;        /* a mesh peer forwarded them: they go no further than here */
+	uint8_t link, epoch; /* LETTER_FORWARD: which link's connection */
 	uint8_t frames[];
 };
 
 struct key_letter {
 	struct key key;
 	uint64_t hash;
+	bool by_mesh; /* LETTER_WATCH_GONE: heard from it through the mesh, so it need not be known
+		       */
 };
 
 struct not_here_letter {
@@ -85,10 +99,10 @@ struct not_here_letter {
 	uint32_t packets; /* disco packets that found nobody */
 };
 
-/* Packets of one flow that were dropped for one reason, added up over a turn. */
-struct drop_report {
+/* What became of packets of one flow, added up over a turn. */
+struct flow_report {
 	struct flow_ref flow;
-	uint32_t reason;
+	uint32_t what; /* enum drop_reason, or DROP_REASON_COUNT + the link that they went to */
 	uint32_t packets;
 	uint64_t bytes;
 };

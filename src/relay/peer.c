@@ -57,7 +57,9 @@ static void peer_free(struct peer_table *t, struct peer *p)
 {
 	struct peer_slot *s = &t->slot[p->slot];
 
-	CHECK(p->nconns == 0 && !p->gone_pending);
+	CHECK(!peer_reachable(p) && !p->gone_pending);
+	if (t->forget)
+		t->forget(t->forget_arg, p);
 	idle_unlink(t, p);
 	map64_del(&t->by_hash, p->hash);
 	s->peer = NULL;
@@ -127,8 +129,9 @@ static void list_push(struct peer *p, struct conn *c)
 
 void peer_add(struct peer_table *t, struct peer *p, struct conn *c)
 {
-	if (p->nconns++ == 0)
+	if (!peer_reachable(p))
 		idle_unlink(t, p);
+	p->nconns++;
 	p->logins++;
 	c->peer = p;
 	list_push(p, c);
@@ -152,7 +155,8 @@ void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
 	p->past.rx_bytes += c->totals.rx_bytes;
 	p->past.tx_packets += c->totals.tx_packets;
 	p->past.tx_bytes += c->totals.tx_bytes;
-	if (--p->nconns == 0) {
+	p->nconns--;
+	if (!peer_reachable(p)) {
 		idle_push(t, p);
 		idle_trim(t);
 	}
@@ -163,4 +167,49 @@ void peer_activate(struct peer *p, struct conn *c)
 	list_remove(p, c);
 	list_push(p, c);
 	p->active = c;
+}
+
+static int forwarder_place(const struct peer *p, uint8_t link)
+{
+	for (int i = 0; i < p->nforwarders; i++)
+		if (p->forwarder[i].link == link)
+			return i;
+	return -1;
+}
+
+static void forwarder_take_out(struct peer *p, int at)
+{
+	p->nforwarders--;
+	memmove(&p->forwarder[at], &p->forwarder[at + 1],
+	    (size_t)(p->nforwarders - at) * sizeof(p->forwarder[0]));
+}
+
+bool peer_add_forwarder(struct peer_table *t, struct peer *p, struct forwarder f)
+{
+	int at = forwarder_place(p, f.link);
+
+	if (at >= 0 && p->forwarder[at].epoch == f.epoch)
+		return false;
+	/* That of a connection that has ended goes: this one is the youngest. */
+	if (at >= 0)
+		forwarder_take_out(p, at);
+	else if (!peer_reachable(p))
+		idle_unlink(t, p);
+	CHECK(p->nforwarders < MESH_LINKS_MAX);
+	p->forwarder[p->nforwarders++] = f;
+	return at < 0;
+}
+
+bool peer_remove_forwarder(struct peer_table *t, struct peer *p, uint8_t link)
+{
+	int at = forwarder_place(p, link);
+
+	if (at < 0)
+		return false;
+	forwarder_take_out(p, at);
+	if (!peer_reachable(p)) {
+		idle_push(t, p);
+		idle_trim(t);
+	}
+	return true;
 }

@@ -56,7 +56,7 @@ static uint32_t sighting_new(struct sightings *s)
 }
 
 static uint32_t source_new(
-    struct sightings *s, const struct key *key, uint64_t hash, uint16_t owner)
+    struct sightings *s, const struct key *key, uint64_t hash, uint16_t owner, bool by_mesh)
 {
 	uint32_t i = s->free_source;
 
@@ -79,6 +79,7 @@ static uint32_t source_new(
 	s->source[i].owner = owner;
 	s->source[i].first = NONE;
 	s->source[i].told = false;
+	s->source[i].by_mesh = by_mesh;
 	map64_put(&s->by_source, hash, i);
 	if (!s->source[i].untold_listed) {
 		s->source[i].untold_listed = true;
@@ -167,7 +168,7 @@ static void sighting_link(
 }
 
 uint32_t sighting_note(struct sightings *s, struct sighting_set *set, struct conn *c,
-    const struct key *source, uint64_t hash, uint16_t owner)
+    const struct key *source, uint64_t hash, uint16_t owner, bool by_mesh)
 {
 	uint64_t pair;
 	uint32_t src;
@@ -188,7 +189,7 @@ uint32_t sighting_note(struct sightings *s, struct sighting_set *set, struct con
 	}
 	src = map64_get(&s->by_source, hash);
 	if (src == NONE)
-		src = source_new(s, source, hash, owner);
+		src = source_new(s, source, hash, owner, by_mesh);
 	sighting_link(s, set, c, src, pair);
 	set->last_hash = hash;
 	return forgotten;

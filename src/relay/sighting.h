@@ -40,6 +40,7 @@ struct source {
 	uint32_t next_free;
 	uint16_t owner; /* worker */
 	bool told;      /* the owner knows that we want to be told */
+	bool by_mesh;   /* first heard from through the mesh */
 	bool untold_listed;
 	uint32_t next_untold; /* of those whose owner is still to be asked */
 };
@@ -72,7 +73,7 @@ void sighting_set_fini(struct sightings *s, struct sighting_set *set);
 
 /* Notes that c heard from the key; returns how many older sightings were forgotten for it. */
 uint32_t sighting_note(struct sightings *s, struct sighting_set *set, struct conn *c,
-    const struct key *source, uint64_t hash, uint16_t owner);
+    const struct key *source, uint64_t hash, uint16_t owner, bool by_mesh);
 /* The next source whose owner is to be asked, NULL when none; then source_told or leave it. */
 struct source *sightings_untold(struct sightings *s);
 void sightings_told(struct sightings *s);

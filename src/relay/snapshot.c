@@ -2,6 +2,7 @@
 /* The worker's part in snapshots: copies a slice a turn, mails the whole to the gate. */
 #include <stdlib.h>
 
+#include "relay/link.h"
 #include "relay/worker.h"
 
 /* Rows beyond those in use when asked: flows and connections that come while it is copied. */
@@ -33,13 +34,24 @@ static void name_flow(void *worker, const struct flow *f, struct flow_row *row)
 	const struct worker *w = worker;
 	const struct conn *c = w->conn[f->conn].conn;
 
+	const struct flow_mesh *m = &w->flows.mesh[row->slot];
+
 	row->conn_number = c->number;
 	row->src = c->peer->key;
+	if (f->has_src) {
+		row->recv_from = c->peer->key;
+		row->src = m->src;
+	}
+	if (f->fwded)
+		row->fwded_to = w->region.link[m->link].server;
 }
 
-static void node_totals(struct client_row *row, const struct peer *p)
+static void node_totals(struct client_row *row, const struct peer *p, const struct link_view *via)
 {
 	row->key = p->key;
+	row->forwarders = p->nforwarders;
+	if (via && p->nconns == 0)
+		row->via = via->server;
 	row->node_logins = p->logins;
 	row->node_rx_packets = p->past.rx_packets;
 	row->node_rx_bytes = p->past.rx_bytes;
@@ -63,6 +75,7 @@ static void conn_row(struct client_row *row, const struct conn *c)
 	row->mesh_peer = c->mesh_peer;
 	row->prober = c->prober;
 	row->not_ideal = c->not_ideal;
+	row->watcher = c->mesh && c->mesh->watching;
 	row->tls = c->tls != NULL;
 	row->websocket = c->ws != NULL;
 	memcpy(row->app_name, c->app_name, sizeof(row->app_name));
@@ -78,14 +91,16 @@ static void conn_row(struct client_row *row, const struct conn *c)
 	row->queue_bytes = c->wait[KIND_OTHER].bytes + c->wait[KIND_DISCO].bytes;
 }
 
-static void peer_rows(struct client_part *part, const struct peer *p)
+static void peer_rows(struct worker *w, struct client_part *part, const struct peer *p)
 {
 	const struct conn *c = p->conns;
 	struct client_row node = {0};
 
-	if (p->logins == 0)
+	const struct link_view *via = region_forwarder(w, p);
+
+	if (p->logins == 0 && !via)
 		return; /* only ever asked for */
-	node_totals(&node, p);
+	node_totals(&node, p, via);
 	do {
 		struct client_row *row;
 
@@ -106,7 +121,7 @@ static bool clients_fill(struct worker *w)
 
 	for (; part->next < end; part->next++)
 		if (w->peers.slot[part->next].peer)
-			peer_rows(part, w->peers.slot[part->next].peer);
+			peer_rows(w, part, w->peers.slot[part->next].peer);
 	return part->next >= w->peers.nslots;
 }
 

@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 #include <linux/sockios.h>
 
+#include "relay/link.h"
+#include "relay/forward.h"
 #include "relay/worker.h"
 
 /* ---- A socket that takes no more --------------------------------------------------------------
@@ -27,7 +29,7 @@ static int unacked(const struct conn *c)
 /* Bytes went out: the deadline begins anew. */
 static void stall_progress(struct conn *c)
 {
-	uint64_t ms = c->worker->config->write_timeout_ms;
+	uint64_t ms = c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
 
 	if (!ms)
 		return;
@@ -83,7 +85,7 @@ static void drop_oldest(struct conn *c, struct waitq *q, bool disco, enum drop_r
 	struct wait_entry *e = waitq_peek(q);
 	struct pool_buf *spent = NULL;
 
-	worker_drop(w, e->flow, e->flow_worker, why, disco, 1, e->len - FRAME_PACKET_HEAD);
+	worker_drop(w, e->flow, e->flow_worker, why, disco, 1, e->len - conn_packet_head(c));
 	count_down(&w->counters, C_QUEUE_BYTES, e->len);
 	waitq_pop(q, &spent);
 	pool_put(&w->pool, spent);
@@ -93,11 +95,12 @@ static void drop_oldest(struct conn *c, struct waitq *q, bool disco, enum drop_r
 static void drop_stale(struct conn *c)
 {
 	uint32_t now = (uint32_t)c->worker->now_ms;
+	uint32_t age_max = c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS;
 
 	for (int kind = 0; kind < KIND_COUNT; kind++) {
 		struct wait_entry *e;
 
-		while ((e = waitq_peek(&c->wait[kind])) && now - e->at_ms > WAIT_AGE_MAX_MS)
+		while ((e = waitq_peek(&c->wait[kind])) && now - e->at_ms > age_max)
 			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_QUEUE_HEAD);
 	}
 }
@@ -106,6 +109,9 @@ static bool wait_full(struct conn *c, const struct waitq *q, bool disco, uint32_
 {
 	uint32_t by_number = c->worker->config->queue_packets;
 
+	if (c->is_link)
+		return disco ? q->packets >= LINK_WAIT_DISCO_MAX
+			     : q->bytes + len > LINK_WAIT_BYTES_MAX;
 	if (disco)
 		return q->packets >= (by_number ? MIN(by_number, WAIT_DISCO_MAX) : WAIT_DISCO_MAX);
 	return q->bytes + len > WAIT_BYTES_MAX || (by_number && q->packets >= by_number);
@@ -128,7 +134,7 @@ static void wait_packet(struct conn *c, const struct slice *s, const uint8_t *fr
 	while (!waitq_push(q, &w->pool, &what, frame)) {
 		if (!q->packets) {
 			worker_drop(w, s->flow, s->flow_worker, DROP_QUEUE_TAIL, disco, 1,
-			    what.len - FRAME_PACKET_HEAD);
+			    what.len - conn_packet_head(c));
 			return;
 		}
 		drop_oldest(c, q, disco, DROP_QUEUE_HEAD);
@@ -218,7 +224,7 @@ bool stall_has_room(struct conn *c, uint32_t owner)
 	if (mail_has_room(w->mail, w->self, (int)owner, RUN_LETTER_MAX))
 		return true;
 	/* It has no CPU left: this connection is read no further until it has. */
-	if (!to->paused)
+	if (!to->paused && !to->awaited)
 		to->progress_ms = w->now_ms;
 	c->paused = to;
 	c->next_paused = NULL;
@@ -226,6 +232,18 @@ bool stall_has_room(struct conn *c, uint32_t owner)
 	to->paused_last = c;
 	loop_set(&w->loop, &c->watch, c->blocked ? EPOLLOUT : 0);
 	count(&w->counters, C_READ_PAUSES, 1);
+	return false;
+}
+
+bool stall_may_go_on(struct worker *w, uint32_t to)
+{
+	struct neighbour *n = &w->neighbour[to];
+
+	if (n->stuck || mail_has_room(w->mail, w->self, (int)to, RUN_LETTER_MAX))
+		return true; /* when it is stuck they are dropped */
+	if (!n->paused && !n->awaited)
+		n->progress_ms = w->now_ms;
+	n->awaited = true;
 	return false;
 }
 
@@ -256,10 +274,12 @@ static void retry_neighbour(struct worker *w, int to)
 		n->seen_tail = tail;
 		n->progress_ms = w->now_ms;
 		n->stuck = false;
-	} else if (c && w->now_ms - n->progress_ms > STUCK_MS) {
+	} else if ((c || n->awaited) && w->now_ms - n->progress_ms > STUCK_MS) {
 		n->stuck = true;
 	}
 	/* In turn, while there is room; one that pauses again, for want of it, lines up behind. */
+	if (n->awaited && (n->stuck || mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX)))
+		n->awaited = false;
 	while (
 	    (c = n->paused) && (n->stuck || mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX))) {
 		n->paused = c->next_paused;
@@ -273,7 +293,7 @@ static void retry_neighbour(struct worker *w, int to)
 void stall_retry_paused(struct worker *w)
 {
 	for (int to = 0; to < w->config->workers; to++)
-		if (w->neighbour[to].paused || w->neighbour[to].stuck)
+		if (w->neighbour[to].paused || w->neighbour[to].stuck || w->neighbour[to].awaited)
 			retry_neighbour(w, to);
 }
 
@@ -289,7 +309,7 @@ void stall_drop_all(struct conn *c)
 
 		for (const struct slice *s = list->first; s; s = s->next)
 			worker_drop(w, s->flow, s->flow_worker, DROP_GONE_DISCONNECTED,
-			    kind == KIND_DISCO, s->packets, frames_payload(s->len, s->packets));
+			    kind == KIND_DISCO, s->packets, conn_payload(c, s->len, s->packets));
 		*list = (struct fresh){0};
 		while (waitq_peek(&c->wait[kind]))
 			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_GONE_DISCONNECTED);

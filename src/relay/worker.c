@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/forward.h"
 #include "relay/worker.h"
 
 #include <sodium.h>
@@ -84,58 +85,87 @@ static void reap(struct worker *w)
 	}
 }
 
-/* ---- Drops ----------------------------------------------------------------------------------- */
+/* ---- What became of packets ------------------------------------------------------------------ */
 
-/* Room in the box for a report, one on the same flow if there is; when all is taken, one that names
- * no flow, so that the sums stay right. */
-static struct drop_report *report_for(struct drop_box *box, struct flow_ref flow, uint32_t why)
+static bool send_reports(struct worker *w, int to)
 {
-	struct drop_report *r;
+	struct report_box *box = &w->neighbour[to].reports;
+	uint32_t bytes = box->n * (uint32_t)sizeof(box->report[0]);
+	void *l = mail_reserve(w->mail, w->self, to, LETTER_REPORTS, bytes, true);
+
+	if (!l)
+		return false; /* they go on adding up */
+	memcpy(l, box->report, bytes);
+	mail_commit(w->mail, w->self, to);
+	box->n = 0;
+	return true;
+}
+
+static void send_all_reports(struct worker *w)
+{
+	for (int to = 0; to < w->config->workers; to++)
+		if (w->neighbour[to].reports.n > 0)
+			(void)!send_reports(w, to);
+}
+
+/* Room in the box for a report, one on the same flow if there is. When all is taken and cannot be
+ * sent, one that names no flow, so that the sums stay right. */
+static struct flow_report *report_for(struct worker *w, int to, struct flow_ref flow, uint32_t what)
+{
+	struct report_box *box = &w->neighbour[to].reports;
+	struct flow_report *r;
 
 	for (uint32_t i = box->n; i-- > 0;) {
 		r = &box->report[i];
-		if (r->flow.slot == flow.slot && r->flow.gen == flow.gen && r->reason == why)
+		if (r->flow.slot == flow.slot && r->flow.gen == flow.gen && r->what == what)
 			return r;
 	}
-	if (box->n >= DROP_REPORTS_MAX - DROP_REASON_COUNT && flow.slot != FLOW_NONE)
-		return report_for(box, (struct flow_ref){.slot = FLOW_NONE}, why);
-	CHECK(box->n < DROP_REPORTS_MAX);
+	if (box->n >= REPORTS_MAX - REPORT_KINDS && flow.slot != FLOW_NONE && !send_reports(w, to))
+		return report_for(w, to, (struct flow_ref){.slot = FLOW_NONE}, what);
+	CHECK(box->n < REPORTS_MAX);
 	r = &box->report[box->n++];
-	*r = (struct drop_report){.flow = flow, .reason = why};
+	*r = (struct flow_report){.flow = flow, .what = what};
 	return r;
+}
+
+static void report(
+    struct worker *w, int to, struct flow_ref flow, uint32_t what, uint32_t packets, uint64_t bytes)
+{
+	struct flow_report *r = report_for(w, to, flow, what);
+
+	r->packets += packets;
+	r->bytes += bytes;
 }
 
 void worker_drop(struct worker *w, struct flow_ref flow, uint32_t flow_worker, enum drop_reason why,
     bool disco, uint32_t packets, uint64_t bytes)
 {
-	struct drop_report *r;
-
 	tally(&w->counters.drop_packets[why][disco], packets);
 	tally(&w->counters.drop_bytes[why][disco], bytes);
-	if (flow_worker == (uint32_t)w->self) {
+	if (flow_worker == (uint32_t)w->self)
 		flow_drop(&w->flows, flow, why, packets, bytes);
-		return;
-	}
-	r = report_for(&w->neighbour[flow_worker].drops, flow, why);
-	r->packets += packets;
-	r->bytes += bytes;
+	else
+		report(w, (int)flow_worker, flow, why, packets, bytes);
 }
 
-static void send_drop_reports(struct worker *w)
+void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint8_t link,
+    uint32_t packets, uint64_t bytes)
 {
-	for (int to = 0; to < w->config->workers; to++) {
-		struct drop_box *box = &w->neighbour[to].drops;
-		uint32_t bytes = box->n * (uint32_t)sizeof(box->report[0]);
-		void *l;
+	if (flow_worker == (uint32_t)w->self)
+		flow_forwarded(&w->flows, flow, link, packets, bytes);
+	else
+		report(w, (int)flow_worker, flow, DROP_REASON_COUNT + link, packets, bytes);
+}
 
-		if (box->n == 0)
-			continue;
-		l = mail_reserve(w->mail, w->self, to, LETTER_DROPS, bytes, true);
-		if (!l)
-			continue; /* they go on adding up */
-		memcpy(l, box->report, bytes);
-		mail_commit(w->mail, w->self, to);
-		box->n = 0;
+static void take_reports(struct worker *w, const struct flow_report *r, uint32_t n)
+{
+	for (; n > 0; n--, r++) {
+		if (r->what < DROP_REASON_COUNT)
+			flow_drop(
+			    &w->flows, r->flow, (enum drop_reason)r->what, r->packets, r->bytes);
+		else
+			flow_forwarded(&w->flows, r->flow, (uint8_t)(r->what - DROP_REASON_COUNT),
+			    r->packets, r->bytes);
 	}
 }
 
@@ -159,13 +189,14 @@ static void gone_here(struct worker *w, const struct key *k, uint64_t hash)
 	sightings_gone(&w->sightings, k, hash, tell_gone, &g);
 }
 
-static bool mail_key(struct worker *w, int to, uint32_t kind, const struct key *k, uint64_t hash)
+static bool mail_key(
+    struct worker *w, int to, uint32_t kind, const struct key *k, uint64_t hash, bool by_mesh)
 {
 	struct key_letter *l = mail_reserve(w->mail, w->self, to, kind, sizeof(*l), true);
 
 	if (!l)
 		return false;
-	*l = (struct key_letter){.key = *k, .hash = hash};
+	*l = (struct key_letter){.key = *k, .hash = hash, .by_mesh = by_mesh};
 	mail_commit(w->mail, w->self, to);
 	return true;
 }
@@ -178,7 +209,7 @@ static bool tell_watchers(struct worker *w, struct peer *p)
 
 		if (to == w->self)
 			gone_here(w, &p->key, p->hash);
-		else if (!mail_key(w, to, LETTER_GONE, &p->key, p->hash))
+		else if (!mail_key(w, to, LETTER_GONE, &p->key, p->hash, false))
 			return false;
 		p->gone_watchers &= ~(1ull << to);
 	}
@@ -206,20 +237,36 @@ static void retry_gone(struct worker *w)
 		w->gone_pending = p->next_pending;
 		p->gone_pending = false;
 		/* It may be back: then those who wait are told when it goes again. */
-		if (p->nconns == 0)
+		if (!peer_reachable(p))
 			worker_peer_gone(w, p);
 		if (p->gone_pending)
 			return; /* the ring is full: none of the others would get through */
 	}
 }
 
-static void watch_gone(struct worker *w, int from, const struct key *k, uint64_t hash)
+void worker_close_key(struct worker *w, const struct key *k, uint64_t hash)
+{
+	struct peer *p = peer_find(&w->peers, k, hash);
+	char text[KEY_TEXT_LEN];
+
+	key_text(k, text);
+	if (!p || !p->active) {
+		log_info("a mesh peer wants %s closed, which is not connected", text);
+		return;
+	}
+	log_info("closing %s (%u connections): a mesh peer asked for it", text, p->nconns);
+	while (p->conns)
+		conn_close(p->conns, CLOSE_MESH_ASKED);
+}
+
+static void watch_gone(struct worker *w, int from, const struct key *k, uint64_t hash, bool by_mesh)
 {
 	struct peer *p = peer_get(&w->peers, k, hash);
 
 	p->gone_watchers |= 1ull << from;
-	/* It may have gone while the question was on its way. */
-	if (p->nconns == 0)
+	/* It may have gone while the question was on its way. Of one at another node we may only
+	 * not have heard yet: packets and presence come by different connections. */
+	if (!peer_reachable(p) && !by_mesh)
 		worker_peer_gone(w, p);
 }
 
@@ -231,23 +278,18 @@ static void ask_owners(struct worker *w)
 	while ((s = sightings_untold(&w->sightings))) {
 		/* Copied, as watch_gone may forget the source at once. */
 		struct key k = s->key;
+		bool by_mesh = s->by_mesh;
 
-		if (s->owner != w->self && !mail_key(w, s->owner, LETTER_WATCH_GONE, &k, s->hash))
+		if (s->owner != w->self &&
+		    !mail_key(w, s->owner, LETTER_WATCH_GONE, &k, s->hash, by_mesh))
 			return;
 		sightings_told(&w->sightings);
 		if (s->owner == w->self)
-			watch_gone(w, w->self, &k, s->hash);
+			watch_gone(w, w->self, &k, s->hash, by_mesh);
 	}
 }
 
 /* ---- Mail ------------------------------------------------------------------------------------ */
-
-static void take_drops(struct worker *w, const struct drop_report *r, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		flow_drop(
-		    &w->flows, r[i].flow, (enum drop_reason)r[i].reason, r[i].packets, r[i].bytes);
-}
 
 static void read_letter(void *arg, int from, const struct letter *l)
 {
@@ -255,6 +297,7 @@ static void read_letter(void *arg, int from, const struct letter *l)
 	const void *body = l->body;
 	const struct key_letter *k = body;
 	const struct not_here_letter *n = body;
+	const struct watch_letter *watcher = body;
 	struct conn *c;
 
 	switch ((enum letter_kind)l->kind) {
@@ -262,10 +305,13 @@ static void read_letter(void *arg, int from, const struct letter *l)
 		conn_admit(w, *(struct admit *const *)body);
 		break;
 	case LETTER_RUN:
-		forward_mailed(w, from, body, l->len);
+		cross_take_run(w, from, body, l->len);
+		break;
+	case LETTER_FORWARD:
+		cross_take_forward(w, body, l->len);
 		break;
 	case LETTER_WATCH_GONE:
-		watch_gone(w, from, &k->key, k->hash);
+		watch_gone(w, from, &k->key, k->hash, k->by_mesh);
 		break;
 	case LETTER_GONE:
 		gone_here(w, &k->key, k->hash);
@@ -275,8 +321,29 @@ static void read_letter(void *arg, int from, const struct letter *l)
 		if (c && !c->dead)
 			conn_not_here(c, &n->key, n->packets);
 		break;
-	case LETTER_DROPS:
-		take_drops(w, body, l->len / (uint32_t)sizeof(struct drop_report));
+	case LETTER_REPORTS:
+		take_reports(w, body, l->len / (uint32_t)sizeof(struct flow_report));
+		break;
+	case LETTER_LINK:
+		region_take_link(w, body);
+		break;
+	case LETTER_PRESENT:
+		region_take_present(w, body);
+		break;
+	case LETTER_WATCH:
+		presence_take_watch(w, from, watcher->ref);
+		break;
+	case LETTER_UNWATCH:
+		presence_take_unwatch(w, from, watcher->ref);
+		break;
+	case LETTER_PRESENCE:
+		presence_take_frames(w, from, body, l->len);
+		break;
+	case LETTER_WATCH_ACK:
+		presence_take_ack(w, from, watcher->ref);
+		break;
+	case LETTER_CLOSE_PEER:
+		worker_close_key(w, &k->key, k->hash);
 		break;
 	case LETTER_ASK_FLOWS:
 		snapshot_ask_flows(w);
@@ -336,17 +403,28 @@ static void set_clock(struct worker *w)
 static bool any_paused(const struct worker *w)
 {
 	for (int to = 0; to < w->config->workers; to++)
-		if (w->neighbour[to].paused || w->neighbour[to].stuck)
+		if (w->neighbour[to].paused || w->neighbour[to].stuck || w->neighbour[to].awaited)
 			return true;
-	return w->gone_pending || w->sightings.untold != MAP64_NONE;
+	return w->gone_pending || w->sightings.untold != MAP64_NONE || region_waits(w);
+}
+
+static bool any_awaited(const struct worker *w)
+{
+	for (int to = 0; to < w->config->workers; to++)
+		if (w->neighbour[to].awaited)
+			return true;
+	return false;
 }
 
 static int sleep_ms(struct worker *w)
 {
 	int ms = wheel_sleep_ms(&w->wheel, w->now_ms);
 
-	if (w->busy || !mail_may_sleep(w->mail, w->self))
+	if (w->busy)
 		return 0;
+	/* What was put back is no reason to stay awake. */
+	if (!mail_may_sleep(w->mail, w->self))
+		return any_awaited(w) ? PAUSED_POLL_MS : 0;
 	return any_paused(w) ? PAUSED_POLL_MS : ms;
 }
 
@@ -362,10 +440,12 @@ void worker_turn(struct worker *w, bool may_sleep)
 	forward_flush_all(w);
 	ask_owners(w);
 	retry_gone(w);
-	/* The last two may have written control frames. */
+	w->busy |= region_step(w);
+	w->busy |= presence_step(w);
+	/* These may have written control frames. */
 	forward_flush_all(w);
 	w->busy |= snapshot_step(w);
-	send_drop_reports(w);
+	send_all_reports(w);
 	mail_publish(w->mail, w->self);
 	mail_release(w->mail, w->self);
 	reap(w);
@@ -461,9 +541,12 @@ struct worker *worker_new(
 	pool_init(&w->pool, config->queue_memory);
 	peer_table_init(&w->peers);
 	sightings_init(&w->sightings);
+	region_init(&w->region);
+	presence_init(w);
 	flow_table_init(&w->flows, config->flow_limit, &w->counters);
 	w->neighbour = must_calloc((size_t)config->workers, sizeof(*w->neighbour));
 	w->arena = map_bytes(ARENA_BYTES);
+	w->expand = map_bytes(EXPAND_BYTES);
 	w->cipher = map_bytes(READ_MAX);
 	w->plain = map_bytes(SLAB_BYTES);
 	w->record = map_bytes(TLS_RECORD_MAX);
@@ -478,6 +561,7 @@ void worker_free(struct worker *w)
 	free(w->flow_part);
 	free(w->client_part);
 	munmap(w->arena, ARENA_BYTES);
+	munmap(w->expand, EXPAND_BYTES);
 	munmap(w->cipher, READ_MAX);
 	munmap(w->plain, SLAB_BYTES);
 	munmap(w->record, TLS_RECORD_MAX);
@@ -487,6 +571,7 @@ void worker_free(struct worker *w)
 	free(w->neighbour);
 	free(w->conn);
 	flow_table_fini(&w->flows);
+	presence_fini(w);
 	sightings_fini(&w->sightings);
 	peer_table_fini(&w->peers);
 	pool_fini(&w->pool);

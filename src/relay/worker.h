@@ -25,6 +25,8 @@
 #include "relay/conn.h"
 #include "relay/mesh.h"
 #include "relay/peer.h"
+#include "relay/presence.h"
+#include "relay/region.h"
 #include "relay/sighting.h"
 #include "wire/frame.h"
 
@@ -34,9 +36,12 @@
 #define SLAB_BYTES (FRAME_MAX + READ_MAX + (20u << 10))
 /* Receive buffers of one turn; when they are used up, everything is flushed. */
 #define ARENA_BYTES (2u << 20)
+/* ForwardPacket frames of one turn, for links of the same worker. */
+#define EXPAND_BYTES (2u << 20)
 /* Packets to one destination that make it be flushed before the turn's end. */
 #define FRESH_MAX (256u << 10)
-/* A run of packets is cut here, so that it and one more packet fit a letter and a buffer. */
+/* A run of packets is cut here, so that it and one more packet fit a letter and a buffer, also with
+ * the longer heads of ForwardPacket. */
 #define RUN_BYTES_MAX (48u << 10)
 /* Room for what is sealed and sent at once. */
 #define BATCH_ROOM (RUN_BYTES_MAX + FRAME_MAX + (8u << 10))
@@ -45,7 +50,10 @@
 _Static_assert(SLAB_BYTES <= POOL_MAX, "what is left of a receive can be kept");
 _Static_assert(BATCH_ROOM <= POOL_MAX, "what a send leaves can be kept");
 #define SLICES_MAX 16384
-#define DROP_REPORTS_MAX 64
+#define REPORTS_MAX 128
+/* Kinds of reports: drops by reason, forwards by link. */
+#define REPORT_KINDS (DROP_REASON_COUNT + MESH_LINKS_MAX)
+_Static_assert(2 * REPORT_KINDS < REPORTS_MAX, "room for those that name no flow");
 /* Another worker that takes no mail for so long gets its packets dropped instead. */
 #define STUCK_MS 250
 /* One read in so many has its flow counting priced with the cycle counter. */
@@ -74,10 +82,10 @@ struct slice {
 	struct slice *next;
 };
 
-/* Drops to be reported to the worker that keeps the flow. */
-struct drop_box {
+/* What is to be reported to the worker that keeps the flows. */
+struct report_box {
 	uint32_t n;
-	struct drop_report report[DROP_REPORTS_MAX];
+	struct flow_report report[REPORTS_MAX];
 };
 
 /* How a worker sees another one to which it mails. */
@@ -86,7 +94,8 @@ struct neighbour {
 	uint64_t seen_tail;                /* progress of that ring */
 	uint64_t progress_ms;
 	bool stuck;
-	struct drop_box drops;
+	bool awaited; /* mail that has to go on there was put back */
+	struct report_box reports;
 };
 
 struct conn_slot {
@@ -115,6 +124,8 @@ struct worker {
 	struct peer_table peers;
 	struct sightings sightings;
 	struct flow_table flows;
+	struct region region;
+	struct presence presence;
 	struct conn_slot *conn;
 	uint32_t nconns, free_conn;
 	struct peer *gone_pending;
@@ -124,6 +135,8 @@ struct worker {
 	struct pool_buf *spent; /* buffers whose frames are being sent */
 	uint8_t *arena;         /* receive buffers of this turn */
 	uint32_t arena_used;
+	uint8_t *expand; /* packets with the heads that links want */
+	uint32_t expand_used;
 	uint8_t *cipher;     /* READ_MAX: what TLS or WebSocket has still to open */
 	uint8_t *plain;      /* SLAB_BYTES: between TLS and WebSocket */
 	uint8_t *record;     /* TLS_RECORD_MAX: small slices gathered for one record */
@@ -169,34 +182,27 @@ struct flow_set *worker_flow_set(void *worker, uint32_t conn);
 void worker_conn_add(struct worker *w, struct conn *c);
 /* A connection's last record of its key: tells all who heard from it. */
 void worker_peer_gone(struct worker *w, struct peer *p);
+/* Closes all connections of a key that this worker owns: a mesh peer asked for it. */
+void worker_close_key(struct worker *w, const struct key *k, uint64_t hash);
+/* Notes on a flow, wherever that is kept, that packets of it went to a mesh link. */
+void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint8_t link,
+    uint32_t packets, uint64_t bytes);
 /* Books dropped packets, on the counters and on their flow wherever that is kept. */
 void worker_drop(struct worker *w, struct flow_ref flow, uint32_t flow_worker, enum drop_reason why,
     bool disco, uint32_t packets, uint64_t bytes);
 /* A line on a connect or disconnect, unless there were too many in this second. */
 bool worker_may_log(struct worker *w, uint32_t *folded);
 
-/* forward.c, the way of a packet */
-void forward_ready(struct watch *watch, uint32_t events);
-/* Stream bytes that came with the login. */
-void forward_early(struct conn *c, const uint8_t *p, uint32_t len);
-/* Packets from another worker. */
-void forward_mailed(struct worker *w, int from, const struct run_letter *l, uint32_t len);
-void forward_mark_dirty(struct conn *c);
-/* Sends what a destination has got; what its socket does not take waits. */
-void forward_flush(struct conn *c);
-/* Flushes every destination that got something, and gives the turn's buffers back. */
-void forward_flush_all(struct worker *w);
-/* SLAB_BYTES of room for a receive, good until the turn's flush. */
-uint8_t *forward_arena(struct worker *w);
-/* Parses len bytes of stream in the arena, keeps what is not whole yet. */
-void forward_stream(struct conn *c, uint8_t *base, size_t len);
-/* Bytes that the socket took; -1 when the connection was closed. */
-ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n);
-
-/* Payload bytes of packets in len bytes of frames. */
+/* Payload bytes of packets in len bytes of RecvPacket frames. */
 static inline uint64_t frames_payload(uint32_t len, uint32_t packets)
 {
 	return len - (uint64_t)packets * FRAME_PACKET_HEAD;
+}
+
+/* The same of what goes to that connection. */
+static inline uint64_t conn_payload(const struct conn *c, uint32_t len, uint32_t packets)
+{
+	return len - (uint64_t)packets * conn_packet_head(c);
 }
 
 /* stream.c */
@@ -226,6 +232,8 @@ bool stall_still_moves(struct conn *c);
 void stall_send_raw(struct conn *c, const uint8_t *p, size_t len);
 /* Whether a run to that worker may begin; if not, the connection is paused. */
 bool stall_has_room(struct conn *c, uint32_t owner);
+/* The same for mail that has to go on to that worker; if not, it is to be put back. */
+bool stall_may_go_on(struct worker *w, uint32_t to);
 void stall_retry_paused(struct worker *w);
 /* The connection ends: drops what waits, leaves the lists. */
 void stall_drop_all(struct conn *c);

@@ -12,6 +12,7 @@
 #define SUBCOMMANDS(X)                                        \
 	X(serve, "run the relay; the default")                \
 	X(bench, "put load on a DERP server and measure it")  \
+	X(flows, "show the flows of several nodes as one")    \
 	X(keygen, "make a key file and print the public key") \
 	X(options, "")                                        \
 	X(version, "print the version")                       \

@@ -27,11 +27,27 @@
 	X(prober, "prober")      \
 	X(not_ideal, "notideal") \
 	X(tls, "tls")            \
-	X(websocket, "ws")
+	X(websocket, "ws")       \
+	X(watcher, "watcher")
 #define FLAGS_LEN 64
+
+/* Id, name as ?which= has it. */
+#define CLIENT_WHICH(X)                 \
+	X(WHICH_ALL, "all")             \
+	X(WHICH_CONNECTED, "connected") \
+	X(WHICH_GONE, "gone")           \
+	X(WHICH_REMOTE, "remote")
+
+enum client_which {
+#define X(id, name) id,
+	CLIENT_WHICH(X)
+#undef X
+	    WHICH_COUNT
+};
 
 struct client_query {
 	bool json;
+	int which;      /* enum client_which */
 	int sort;       /* enum client_sort */
 	uint32_t limit; /* rows, 0 for all */
 	struct key_select key;
@@ -50,6 +66,12 @@ static const char *const sort_name[CLIENT_SORT_COUNT] = {
 #undef X
 };
 
+static const char *const which_name[WHICH_COUNT] = {
+#define X(id, name) [id] = name,
+    CLIENT_WHICH(X)
+#undef X
+};
+
 static struct client_stream *client_stream_of(struct stream *s)
 {
 	return container_of(s, struct client_stream, stream);
@@ -59,6 +81,24 @@ static struct client_view *view_of(struct stream *s)
 {
 	CHECK(s->reader.shot && s->reader.shot->view);
 	return s->reader.shot->view;
+}
+
+static enum client_which which_of(const struct client_row *row)
+{
+	if (row->number)
+		return WHICH_CONNECTED;
+	return client_remote(row) ? WHICH_REMOTE : WHICH_GONE;
+}
+
+static bool selected(const struct client_query *q, const struct client_row *row)
+{
+	return key_selected(&q->key, &row->key) &&
+	       (q->which == WHICH_ALL || q->which == (int)which_of(row));
+}
+
+static uint32_t gone(const struct client_view *v)
+{
+	return v->n - v->connections - v->remote;
 }
 
 /* The next row that is meant; NULL after the last or at the limit. */
@@ -73,7 +113,7 @@ static const struct client_row *next_row(struct stream *s)
 	while (c->at < v->n) {
 		const struct client_row *row = v->row[order[c->at++]];
 
-		if (key_selected(&c->query.key, &row->key)) {
+		if (selected(&c->query, row)) {
 			c->rows++;
 			return row;
 		}
@@ -106,6 +146,8 @@ static void row_flags(const struct client_row *row, char out[FLAGS_LEN])
 		n += (size_t)snprintf(out + n, FLAGS_LEN - n, "%s%s", n ? "," : "", name);
 	CLIENT_FLAGS(X)
 #undef X
+	if (client_remote(row))
+		n += (size_t)snprintf(out + n, FLAGS_LEN - n, "%sremote", n ? "," : "");
 	CHECK(n < FLAGS_LEN);
 	if (n == 0)
 		memcpy(out, "-", 2);
@@ -123,9 +165,11 @@ static void text_begin(struct stream *s, struct http_out *o)
 {
 	struct client_view *v = view_of(s);
 
-	table_put_now(o, s->reader.shot);
-	http_putf(o, "number connections: %" PRIu32 "\nnodes that have gone: %" PRIu32 "\n",
-	    v->connections, v->n - v->connections);
+	table_put_now(o, s->reader.shot->wall_ms);
+	http_putf(o,
+	    "number connections: %" PRIu32 "\nreached by the mesh: %" PRIu32
+	    "\nnodes that have gone: %" PRIu32 "\n",
+	    v->connections, v->remote, gone(v));
 	http_putf(o, HEAD_FORMAT, "conn#", "key", "address", "since", "home", "rx packets",
 	    "rx bytes", "tx packets", "tx bytes", "queue", "flows", "logins", "node rx", "node tx",
 	    "flags", "app");
@@ -135,7 +179,7 @@ static bool text_row(struct stream *s, struct http_out *o)
 {
 	const struct client_row *row = next_row(s);
 	char conn[24] = "-", key[KEY_SHORT_LEN], addr[ADDR_TEXT_LEN], since[32] = "-";
-	char flags[FLAGS_LEN], app[APP_NAME_MAX + 1];
+	char via[KEY_SHORT_LEN], flags[FLAGS_LEN], app[APP_NAME_MAX + 1];
 
 	if (!row)
 		return false;
@@ -145,7 +189,11 @@ static bool text_row(struct stream *s, struct http_out *o)
 		    table_seconds_ago(s->reader.shot, row->since_ms));
 	}
 	key_short(&row->key, key);
-	row_addr(row, addr);
+	key_short(&row->via, via);
+	if (client_remote(row))
+		snprintf(addr, sizeof(addr), "via %s", via);
+	else
+		row_addr(row, addr);
 	row_flags(row, flags);
 	row_app(row, app);
 	http_putf(o, BODY_FORMAT, conn, key, addr, since, row->home ? "home" : "-", row->rx_packets,
@@ -185,28 +233,32 @@ static json_t *node_json(const struct client_row *row)
 	    number(row->node_tx_packets), "tx_bytes", number(row->node_tx_bytes));
 }
 
-/* A node that has gone has "conn" 0, and "since" and "addr" empty. */
+/* A node that isn't connected here has "conn" 0, and "since" and "addr" empty; "via" is the server
+ * by which the mesh reaches it, "" when it has gone. */
 static bool json_row(struct stream *s, struct http_out *o)
 {
 	bool first = client_stream_of(s)->rows == 0;
 	const struct client_row *row = next_row(s);
 	char key[KEY_TEXT_LEN], addr[ADDR_TEXT_LEN], since[CLOCK_RFC3339_LEN] = "";
-	char app[APP_NAME_MAX + 1];
+	char via[KEY_TEXT_LEN], app[APP_NAME_MAX + 1];
 	json_t *object;
 
 	if (!row)
 		return false;
 	key_text(&row->key, key);
+	table_key(&row->via, via);
 	row_addr(row, addr);
 	row_app(row, app);
 	if (row->number)
 		table_time(s->reader.shot, row->since_ms, since);
-	object = json_pack("{ss sI sb ss ss sb ss sI sI sI sI sI sI so so}", "key", key, "conn",
-	    number(row->number), "connected", row->number != 0, "addr", addr, "since", since,
-	    "home", (int)row->home, "app", app, "rx_packets", number(row->rx_packets), "rx_bytes",
-	    number(row->rx_bytes), "tx_packets", number(row->tx_packets), "tx_bytes",
-	    number(row->tx_bytes), "queue_bytes", number(row->queue_bytes), "flows",
-	    number(row->flows), "other", other_json(row), "node", node_json(row));
+	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so}", "key", key,
+	    "conn", number(row->number), "connected", row->number != 0, "remote",
+	    (int)client_remote(row), "via", via, "forwarders", (int)row->forwarders, "addr", addr,
+	    "since", since, "home", (int)row->home, "app", app, "rx_packets",
+	    number(row->rx_packets), "rx_bytes", number(row->rx_bytes), "tx_packets",
+	    number(row->tx_packets), "tx_bytes", number(row->tx_bytes), "queue_bytes",
+	    number(row->queue_bytes), "flows", number(row->flows), "other", other_json(row), "node",
+	    node_json(row));
 	CHECK(object);
 #define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
 	CLIENT_FLAGS(X)
@@ -221,9 +273,9 @@ static void json_end(struct stream *s, struct http_out *o)
 	struct client_view *v = view_of(s);
 
 	http_putf(o,
-	    "],\n\"totals\":{\"rows\":%" PRIu32 ",\"connections\":%" PRIu32 ",\"gone\":%" PRIu32
-	    "}}\n",
-	    v->n, v->connections, v->n - v->connections);
+	    "],\n\"totals\":{\"rows\":%" PRIu32 ",\"connections\":%" PRIu32 ",\"remote\":%" PRIu32
+	    ",\"gone\":%" PRIu32 "}}\n",
+	    v->n, v->connections, v->remote, gone(v));
 }
 
 static const struct stream_ops text_ops = {PAGE_TEXT, text_begin, text_row, text_end};
@@ -238,7 +290,8 @@ void client_page(const struct page *p, struct http_span query, struct gather *g,
 
 	if (!query_format(query, &q.json, err) || !query_limit(query, &q.limit, err) ||
 	    !query_sort(query, sort_name, CLIENT_SORT_COUNT, &q.sort, err) ||
-	    !query_key(query, "key", &q.key, err)) {
+	    !query_key(query, "key", &q.key, err) ||
+	    !query_choice(query, "which", which_name, WHICH_COUNT, &q.which, err)) {
 		page_line(p, 400, err);
 		return;
 	}

@@ -6,6 +6,11 @@
 #include "base/check.h"
 #include "web/order.h"
 
+bool client_remote(const struct client_row *row)
+{
+	return row->number == 0 && !key_is_zero(&row->via);
+}
+
 static void *derive(const struct shot *s, const struct shot *base)
 {
 	struct client_view *v = must_calloc(1, sizeof(*v));
@@ -20,6 +25,7 @@ static void *derive(const struct shot *s, const struct shot *base)
 		for (uint32_t i = 0; i < p->n; i++) {
 			v->row[v->n++] = &p->row[i];
 			v->connections += p->row[i].number != 0;
+			v->remote += client_remote(&p->row[i]);
 		}
 	}
 	return v;

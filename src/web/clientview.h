@@ -2,12 +2,14 @@
 /*
  * clientview.h: what all readers of one snapshot of the clients share: rows and orders.
  *
- * A row is a connection, or a node that is remembered but not connected (number 0). A node with
- * several connections has a row for each, with the same node totals in all of them.
+ * A row is a connection, or a node that is not connected here (number 0): reached by the mesh
+ * (`via` is set), or gone and remembered. A node with several connections has a row for each, with
+ * the same node totals in all of them.
  */
 #ifndef SLUICE_WEB_CLIENTVIEW_H
 #define SLUICE_WEB_CLIENTVIEW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "relay/letters.h"
@@ -31,9 +33,13 @@ enum client_sort {
 struct client_view {
 	uint32_t n;
 	uint32_t connections;               /* rows that are connected */
+	uint32_t remote;                    /* rows of nodes reached by the mesh alone */
 	const struct client_row **row;      /* n; they lie in the shot's parts */
 	uint32_t *order[CLIENT_SORT_COUNT]; /* n each; NULL until asked for */
 };
+
+/* Connected elsewhere in the region, not here. */
+bool client_remote(const struct client_row *row);
 
 /* For gather.h: client_part; views are struct client_view. */
 extern const struct gather_kind client_gather;

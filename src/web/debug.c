@@ -7,6 +7,7 @@
 #include "web/clientpage.h"
 #include "web/flowpage.h"
 #include "web/inside.h"
+#include "web/meshpage.h"
 #include "web/varz.h"
 
 #define DEBUG_ROOT "/debug/"
@@ -15,6 +16,7 @@ static void index_page(struct visit *v);
 static void varz_page(struct visit *v);
 static void flows_page(struct visit *v);
 static void clients_page(struct visit *v);
+static void mesh_links_page(struct visit *v);
 
 /* Name below /debug/, who writes it, what the index says of it. */
 #define DEBUG_PAGES(X)                                                                            \
@@ -22,10 +24,13 @@ static void clients_page(struct visit *v);
 	X("varz", varz_page, "Metrics, for Prometheus")                                           \
 	X("flows", flows_page,                                                                    \
 	    "Flows with their rates; ?format=json, ?sort=bytes_per_s|bytes|packets|last_active, " \
-	    "?limit=N (1000 unless given, 0 for all), ?src=KEY, ?dst=KEY")                        \
+	    "?limit=N (1000 unless given, 0 for all), ?src=KEY, ?dst=KEY, "                       \
+	    "?recv_from=KEY, ?fwded_to=KEY")                                                      \
 	X("clients", clients_page,                                                                \
 	    "Connections, and nodes that were here; ?format=json, "                               \
-	    "?sort=bytes|packets|since|queue|flows, ?limit=N, ?key=KEY")
+	    "?sort=bytes|packets|since|queue|flows, ?limit=N, ?key=KEY, "                         \
+	    "?which=all|connected|gone|remote")                                                   \
+	X("mesh", mesh_links_page, "Links to the other nodes of the region; ?format=json")
 
 struct debug_page {
 	const char *name;
@@ -88,9 +93,9 @@ static void varz_page(struct visit *v)
 static void flows_page(struct visit *v)
 {
 	struct site *s = v->site;
+	struct flow_page_config c = {s->config.ready, s->config.start_ms, &s->config.server_key};
 
-	flow_page(
-	    &v->page, v->req->query, &s->flows, s->config.ready, s->config.start_ms, v->now_ms);
+	flow_page(&v->page, v->req->query, &s->flows, &c, v->now_ms);
 }
 
 static void clients_page(struct visit *v)
@@ -98,6 +103,19 @@ static void clients_page(struct visit *v)
 	struct site *s = v->site;
 
 	client_page(&v->page, v->req->query, &s->clients, s->config.ready, v->now_ms);
+}
+
+static void mesh_links_page(struct visit *v)
+{
+	const char *type;
+	struct http_out o;
+
+	visit_body(v, &o);
+	type = mesh_page(&v->page, v->req->query, &v->site->config, v->now_ms, &o);
+	if (!type)
+		return;
+	page_begin(&v->page, 200);
+	visit_send(v, type, &o);
 }
 
 bool debug_has(struct http_span path)

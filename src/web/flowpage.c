@@ -19,13 +19,13 @@ struct flow_query {
 	bool json;
 	int sort;       /* enum flow_sort */
 	uint32_t limit; /* rows, 0 for all */
-	struct key_select src, dst;
+	struct key_select src, dst, recv_from, fwded_to;
 };
 
 struct flow_stream {
 	struct stream stream; /* first */
 	struct flow_query query;
-	uint64_t start_ms;
+	struct flow_page_config config;
 	uint32_t at;   /* place in the order */
 	uint32_t rows; /* written */
 };
@@ -49,7 +49,9 @@ static struct flow_view *view_of(struct stream *s)
 
 static bool selected(const struct flow_query *q, const struct flow_row *row)
 {
-	return key_selected(&q->src, &row->src) && key_selected(&q->dst, &row->dst);
+	return key_selected(&q->src, &row->src) && key_selected(&q->dst, &row->dst) &&
+	       key_selected(&q->recv_from, &row->recv_from) &&
+	       key_selected(&q->fwded_to, &row->fwded_to);
 }
 
 /* The next row that is meant, as its number; false after the last or at the limit. */
@@ -73,7 +75,7 @@ static bool next_row(struct stream *s, uint32_t *row)
 
 static uint64_t ds_to_ms(const struct flow_stream *f, uint32_t ds)
 {
-	return f->start_ms + (uint64_t)ds * 100;
+	return f->config.start_ms + (uint64_t)ds * 100;
 }
 
 static void text_begin(struct stream *s, struct http_out *o)
@@ -84,7 +86,7 @@ static void text_begin(struct stream *s, struct http_out *o)
 
 	for (uint32_t i = 0; i < v->n; i++)
 		n += selected(&f->query, v->row[i]);
-	table_put_now(o, s->reader.shot);
+	table_put_now(o, s->reader.shot->wall_ms);
 	http_putf(o, "number flows: %" PRIu32 "\n", n);
 	http_putf(o, HEAD_FORMAT, "conn#", "src", "dst", "recv from", "fwded to", "bytes",
 	    "packets", "bps", "pps", "last active");
@@ -146,12 +148,13 @@ static void json_row_text(struct flow_stream *f, const struct flow_row *row,
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->first_ds), first);
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->last_ds), last);
 	table_put_json(o,
-	    json_pack("{sI ss ss ss ss sI sI sI sI sI sI so sI sI ss ss}", "conn",
+	    json_pack("{sI ss ss ss ss sI sI sI sI sI sI sI sI so sI sI ss ss}", "conn",
 		number(row->conn_number), "src", src, "dst", dst, "recv_from", from, "fwded_to", to,
 		"packets", number(row->packets), "bytes", number(row->bytes), "disco_packets",
 		number(row->disco_packets), "disco_bytes", number(row->disco_bytes),
-		"dropped_packets", number(drops_sum(row->drop_packets)), "dropped_bytes",
-		number(drops_sum(row->drop_bytes)), "drops",
+		"fwded_packets", number(row->fwded_packets), "fwded_bytes",
+		number(row->fwded_bytes), "dropped_packets", number(drops_sum(row->drop_packets)),
+		"dropped_bytes", number(drops_sum(row->drop_bytes)), "drops",
 		drops_json(row->drop_packets, row->drop_bytes), "bytes_per_s",
 		number(rate->bytes_per_s), "packets_per_s", number(rate->packets_per_s),
 		"first_active", first, "last_active", last));
@@ -159,11 +162,12 @@ static void json_row_text(struct flow_stream *f, const struct flow_row *row,
 
 static void json_begin(struct stream *s, struct http_out *o)
 {
-	char now[CLOCK_RFC3339_LEN];
+	char now[CLOCK_RFC3339_LEN], server[KEY_TEXT_LEN];
 
 	clock_rfc3339(s->reader.shot->wall_ms, now);
-	http_putf(o, "{\"time\":\"%s\",\"interval_s\":%.3f,\"flows\":[", now,
-	    (double)view_of(s)->interval_ms / 1000.0);
+	key_text(flow_stream_of(s)->config.server, server);
+	http_putf(o, "{\"time\":\"%s\",\"server\":\"%s\",\"interval_s\":%.3f,\"flows\":[", now,
+	    server, (double)view_of(s)->interval_ms / 1000.0);
 }
 
 static bool json_row(struct stream *s, struct http_out *o)
@@ -183,9 +187,11 @@ static void put_totals(struct http_out *o, const char *name, const struct flow_t
 {
 	http_putf(o, ",\n\"%s\":", name);
 	table_put_json(
-	    o, json_pack("{sI sI sI sI sI sI sI so}", "flows", number(t->flows), "packets",
-		   number(t->packets), "bytes", number(t->bytes), "disco_packets",
-		   number(t->disco_packets), "disco_bytes", number(t->disco_bytes),
+	    o, json_pack("{sI sI sI sI sI sI sI sI sI sI sI so}", "flows", number(t->flows),
+		   "packets", number(t->packets), "bytes", number(t->bytes), "disco_packets",
+		   number(t->disco_packets), "disco_bytes", number(t->disco_bytes), "mesh_packets",
+		   number(t->mesh_packets), "mesh_bytes", number(t->mesh_bytes), "fwded_packets",
+		   number(t->fwded_packets), "fwded_bytes", number(t->fwded_bytes),
 		   "dropped_packets", number(drops_sum(t->drop_packets)), "dropped_bytes",
 		   number(drops_sum(t->drop_bytes)), "drops",
 		   drops_json(t->drop_packets, t->drop_bytes)));
@@ -203,7 +209,7 @@ static const struct stream_ops text_ops = {PAGE_TEXT, text_begin, text_row, text
 static const struct stream_ops json_ops = {PAGE_JSON, json_begin, json_row, json_end};
 
 void flow_page(const struct page *p, struct http_span query, struct gather *g,
-    void (*ready)(struct reply *), uint64_t start_ms, uint64_t now_ms)
+    const struct flow_page_config *c, uint64_t now_ms)
 {
 	struct flow_query q = {.limit = QUERY_LIMIT_DEFAULT, .sort = FLOW_BY_BYTES_PER_S};
 	char err[QUERY_ERR_LEN];
@@ -211,13 +217,15 @@ void flow_page(const struct page *p, struct http_span query, struct gather *g,
 
 	if (!query_format(query, &q.json, err) || !query_limit(query, &q.limit, err) ||
 	    !query_sort(query, sort_name, FLOW_SORT_COUNT, &q.sort, err) ||
-	    !query_key(query, "src", &q.src, err) || !query_key(query, "dst", &q.dst, err)) {
+	    !query_key(query, "src", &q.src, err) || !query_key(query, "dst", &q.dst, err) ||
+	    !query_key(query, "recv_from", &q.recv_from, err) ||
+	    !query_key(query, "fwded_to", &q.fwded_to, err)) {
 		page_line(p, 400, err);
 		return;
 	}
 	f = must_calloc(1, sizeof(*f));
 	f->query = q;
-	f->start_ms = start_ms;
+	f->config = *c;
 	f->stream.ops = q.json ? &json_ops : &text_ops;
-	stream_start(&f->stream, p, g, ready, now_ms);
+	stream_start(&f->stream, p, g, c->ready, now_ms);
 }

@@ -22,6 +22,10 @@ static void totals_add(struct flow_totals *sum, const struct flow_totals *t)
 	sum->bytes += t->bytes;
 	sum->disco_packets += t->disco_packets;
 	sum->disco_bytes += t->disco_bytes;
+	sum->mesh_packets += t->mesh_packets;
+	sum->mesh_bytes += t->mesh_bytes;
+	sum->fwded_packets += t->fwded_packets;
+	sum->fwded_bytes += t->fwded_bytes;
 	for (int r = 0; r < DROP_REASON_COUNT; r++) {
 		sum->drop_packets[r] += t->drop_packets[r];
 		sum->drop_bytes[r] += t->drop_bytes[r];
@@ -35,6 +39,12 @@ static void totals_add_row(struct flow_totals *sum, const struct flow_row *row)
 	sum->bytes += row->bytes;
 	sum->disco_packets += row->disco_packets;
 	sum->disco_bytes += row->disco_bytes;
+	if (!key_is_zero(&row->recv_from)) {
+		sum->mesh_packets += row->packets;
+		sum->mesh_bytes += row->bytes;
+	}
+	sum->fwded_packets += row->fwded_packets;
+	sum->fwded_bytes += row->fwded_bytes;
 	for (int r = 0; r < DROP_REASON_COUNT; r++) {
 		sum->drop_packets[r] += row->drop_packets[r];
 		sum->drop_bytes[r] += row->drop_bytes[r];

@@ -7,8 +7,9 @@
 #include "web/page.h"
 #include "web/site.h"
 
-/* Bodies that are written before their length is known; with a head they fit into REPLY_ROOM. */
-#define SITE_BODY_MAX (56u << 10)
+/* Bodies that are written before their length is known. The longest is that of the metrics, with
+ * a name for each of MESH_LINKS_MAX links. */
+#define SITE_BODY_MAX (256u << 10)
 #define SITE_URL_MAX (HTTP_HEAD_MAX + 64)
 
 struct site {

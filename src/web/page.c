@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "web/page.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* As derper's pages have them (tsweb.AddBrowserHeaders). */
@@ -28,6 +29,40 @@ static void end_head(const struct page *p)
 	http_put_end(&p->reply->out);
 }
 
+/* What of a long body is still to be sent; a reply's state. */
+struct rest {
+	size_t at, len;
+	char p[];
+};
+
+static bool more_of_body(struct reply *r)
+{
+	struct rest *rest = r->state;
+	size_t n = MIN(rest->len - rest->at, REPLY_CHUNK);
+
+	http_put(&r->out, rest->p + rest->at, n);
+	rest->at += n;
+	return rest->at == rest->len;
+}
+
+static void free_rest(struct reply *r)
+{
+	free(r->state);
+	r->state = NULL;
+}
+
+static void keep_rest(struct reply *r, const char *p, size_t len)
+{
+	struct rest *rest = must_alloc(sizeof(*rest) + len);
+
+	CHECK(!r->state && !r->more);
+	*rest = (struct rest){.len = len};
+	memcpy(rest->p, p, len);
+	r->state = rest;
+	r->more = more_of_body;
+	r->free = free_rest;
+}
+
 void page_body(const struct page *p, const char *type, const char *body, size_t len)
 {
 	struct http_out *o = &p->reply->out;
@@ -36,8 +71,11 @@ void page_body(const struct page *p, const char *type, const char *body, size_t 
 		http_put_field(o, "Content-Type", type);
 	http_put_length(o, len);
 	end_head(p);
-	if (!p->head_only)
-		http_put(o, body, len);
+	if (p->head_only)
+		return;
+	http_put(o, body, MIN(len, REPLY_CHUNK));
+	if (len > REPLY_CHUNK)
+		keep_rest(p->reply, body + REPLY_CHUNK, len - REPLY_CHUNK);
 }
 
 void page_empty(const struct page *p)

@@ -4,7 +4,7 @@
  *
  *   page_begin, any http_put_field, then one of page_body, page_stream, page_empty
  *
- * A body that doesn't fit into REPLY_ROOM goes out in pieces: see stream.h.
+ * A body whose length isn't known before it ends goes out in chunks: see stream.h.
  */
 #ifndef SLUICE_WEB_PAGE_H
 #define SLUICE_WEB_PAGE_H
@@ -30,7 +30,8 @@ struct page {
 
 /* Status line and the fields that all answers have. */
 void page_begin(const struct page *p, int status);
-/* Content-Length, blank line, body; type NULL: without Content-Type. */
+/* Content-Length, blank line, body; type NULL: without Content-Type. What of a long body does not
+ * fit into the reply is kept and follows piece by piece: the caller's may be reused at once. */
 void page_body(const struct page *p, const char *type, const char *body, size_t len);
 /* Blank line of an answer that has no body by its status: 204. */
 void page_empty(const struct page *p);

@@ -36,24 +36,30 @@ bool query_limit(struct http_span query, uint32_t *limit, char err[QUERY_ERR_LEN
 	return false;
 }
 
-bool query_sort(
-    struct http_span query, const char *const *names, int n, int *by, char err[QUERY_ERR_LEN])
+bool query_choice(struct http_span query, const char *param, const char *const *names, int n,
+    int *choice, char err[QUERY_ERR_LEN])
 {
 	char value[VALUE_MAX];
 	size_t at;
 
-	if (http_query_get(query, "sort", value, sizeof(value)) == HTTP_QUERY_ABSENT)
+	if (http_query_get(query, param, value, sizeof(value)) == HTTP_QUERY_ABSENT)
 		return true;
 	for (int i = 0; i < n; i++) {
 		if (strcmp(value, names[i]) == 0) {
-			*by = i;
+			*choice = i;
 			return true;
 		}
 	}
-	at = (size_t)snprintf(err, QUERY_ERR_LEN, "sort: expected one of");
+	at = (size_t)snprintf(err, QUERY_ERR_LEN, "%s: expected one of", param);
 	for (int i = 0; i < n && at < QUERY_ERR_LEN; i++)
 		at += (size_t)snprintf(err + at, QUERY_ERR_LEN - at, " %s", names[i]);
 	return false;
+}
+
+bool query_sort(
+    struct http_span query, const char *const *names, int n, int *by, char err[QUERY_ERR_LEN])
+{
+	return query_choice(query, "sort", names, n, by, err);
 }
 
 bool query_key(

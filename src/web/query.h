@@ -26,6 +26,9 @@ bool query_limit(struct http_span query, uint32_t *limit, char err[QUERY_ERR_LEN
 /* ?sort=, one of n names; *by becomes its place. */
 bool query_sort(struct http_span query, const char *const *names, int n, int *by,
     char err[QUERY_ERR_LEN]) must_use;
+/* The same for any parameter. */
+bool query_choice(struct http_span query, const char *param, const char *const *names, int n,
+    int *choice, char err[QUERY_ERR_LEN]) must_use;
 /* A key in any of its forms. */
 bool query_key(struct http_span query, const char *name, struct key_select *sel,
     char err[QUERY_ERR_LEN]) must_use;

@@ -17,8 +17,6 @@
 #include "web/flowview.h"
 #include "web/inside.h"
 
-/* Room that heads leave in REPLY_ROOM beside a body. */
-_Static_assert(SITE_BODY_MAX + 4096 <= REPLY_ROOM, "body and head fit");
 #define CHALLENGE_MAX 64
 
 static uint64_t now(const struct site *s)

@@ -16,7 +16,7 @@ uint64_t table_seconds_ago(const struct shot *s, uint64_t then_ms);
 void table_time(const struct shot *s, uint64_t then_ms, char out[CLOCK_RFC3339_LEN]);
 
 /* "current time: 2026-11-22 06:30:00", in local time, as the first line of a text table. */
-void table_put_now(struct http_out *o, const struct shot *s);
+void table_put_now(struct http_out *o, uint64_t wall_ms);
 
 /* "nodekey:<hex>"; empty for the zero key, which means "none". */
 void table_key(const struct key *k, char out[KEY_TEXT_LEN]);

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "web/meshpage.h"
+
 static void put_family(struct http_out *o, const char *name, const char *type, const char *help)
 {
 	http_putf(o, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -60,21 +62,20 @@ static void put_drops(struct http_out *o, const char *name, const char *help,
 			    drop_reason_label[r], packet_kind_label[k], value[r][k]);
 }
 
-static void put_write_frames(struct http_out *o, const struct counters *sum)
+static void put_histogram(
+    struct http_out *o, const struct histogram_info *h, const struct histogram_counts *counts)
 {
-	static const uint32_t bounds[] = WRITE_FRAMES_BOUNDS;
-	const char *name = "derp_buffered_write_frames";
 	uint64_t n = 0;
 
-	put_family(o, name, "histogram", "Frames that went out in one send");
-	for (size_t b = 0; b < ARRAY_LEN(bounds); b++) {
-		n += sum->write_frames[b];
-		http_putf(o, "%s_bucket{le=\"%u\"} %" PRIu64 "\n", name, bounds[b], n);
+	put_family(o, h->name, "histogram", h->help);
+	for (uint32_t b = 0; b < h->n; b++) {
+		n += counts->bucket[b];
+		http_putf(o, "%s_bucket{le=\"%u\"} %" PRIu64 "\n", h->name, h->bound[b], n);
 	}
-	n += sum->write_frames[WRITE_FRAMES_BUCKETS - 1];
-	http_putf(o, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, n);
+	n += counts->bucket[h->n];
+	http_putf(o, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", h->name, n);
 	http_putf(
-	    o, "%s_sum %" PRIu64 "\n%s_count %" PRIu64 "\n", name, sum->write_frames_sum, name, n);
+	    o, "%s_sum %" PRIu64 "\n%s_count %" PRIu64 "\n", h->name, counts->sum, h->name, n);
 }
 
 static void put_closed(struct http_out *o, const struct counters *sum)
@@ -183,6 +184,106 @@ static void put_process(
 	http_putf(o, "} 1\n");
 }
 
+/* A link to the server itself, by its own name in -mesh-with, is no link: nothing to alert of. */
+static bool link_counts(const struct mesh_link *l)
+{
+	return l->state != MESH_SELF;
+}
+
+/* A sample's name and labels, up to the value. */
+static void put_link(
+    struct http_out *o, const struct mesh *m, int link, const char *name, const char *direction)
+{
+	char label[MESH_NAME_LEN];
+
+	mesh_name(m, link, label);
+	http_putf(o, "%s{", name);
+	put_label(o, "link", label);
+	if (direction)
+		http_putf(o, ",direction=\"%s\"", direction);
+	http_putf(o, "} ");
+}
+
+enum link_metric { LINK_UP, LINK_PEERS, LINK_DIALS };
+
+static uint64_t link_value(const struct site_config *c, int link, enum link_metric what)
+{
+	const struct mesh_link *l = &c->mesh->link[link];
+
+	switch (what) {
+	case LINK_UP:
+		return l->state == MESH_UP;
+	case LINK_PEERS:
+		return mesh_peers(c->mesh, c->workers, link);
+	case LINK_DIALS:
+		return l->dials;
+	}
+	return 0;
+}
+
+static void put_links(struct http_out *o, const struct site_config *c, enum link_metric what,
+    const char *name, const char *type, const char *help)
+{
+	put_family(o, name, type, help);
+	for (int i = 0; i < c->mesh->n; i++) {
+		if (!link_counts(&c->mesh->link[i]))
+			continue;
+		put_link(o, c->mesh, i, name, NULL);
+		http_putf(o, "%" PRIu64 "\n", link_value(c, i, what));
+	}
+}
+
+static void put_link_traffic(struct http_out *o, const struct mesh *m, bool bytes)
+{
+	const char *name = bytes ? "sluice_mesh_link_bytes" : "sluice_mesh_link_packets";
+
+	put_family(o, name, "counter",
+	    bytes ? "Payload bytes of packets that a mesh link carried"
+		  : "Packets that a mesh link carried: out to that node, in from it");
+	for (int i = 0; i < m->n; i++) {
+		const struct mesh_traffic *t = &m->link[i].traffic;
+
+		if (!link_counts(&m->link[i]))
+			continue;
+		put_link(o, m, i, name, "out");
+		http_putf(o, "%" PRIu64 "\n", tally_read(bytes ? &t->tx_bytes : &t->tx_packets));
+		put_link(o, m, i, name, "in");
+		http_putf(o, "%" PRIu64 "\n", tally_read(bytes ? &t->rx_bytes : &t->rx_packets));
+	}
+}
+
+static void put_link_rtt(struct http_out *o, const struct mesh *m)
+{
+	put_family(o, "sluice_mesh_link_rtt_seconds", "gauge", "Round-trip time of the last ping");
+	for (int i = 0; i < m->n; i++) {
+		uint64_t us = tally_read(&m->link[i].traffic.rtt_us);
+
+		if (us == 0 || !link_counts(&m->link[i]))
+			continue;
+		put_link(o, m, i, "sluice_mesh_link_rtt_seconds", NULL);
+		http_putf(o, "%.6f\n", (double)us / 1e6);
+	}
+}
+
+static void put_mesh(struct http_out *o, const struct site_config *c)
+{
+	bool any = false;
+
+	for (int i = 0; i < c->mesh->n; i++)
+		any |= link_counts(&c->mesh->link[i]);
+	if (!any)
+		return;
+	put_links(o, c, LINK_UP, "sluice_mesh_link_up", "gauge",
+	    "Whether the link to another node of the region is up");
+	put_links(o, c, LINK_PEERS, "sluice_mesh_link_peers", "gauge",
+	    "Keys that the other node says it reaches");
+	put_link_traffic(o, c->mesh, false);
+	put_link_traffic(o, c->mesh, true);
+	put_link_rtt(o, c->mesh);
+	put_links(o, c, LINK_DIALS, "sluice_mesh_link_dials", "counter",
+	    "Attempts to connect to the other node");
+}
+
 void varz_put(
     struct http_out *o, const struct site_config *c, uint64_t start_wall_ms, uint64_t now_ms)
 {
@@ -195,8 +296,11 @@ void varz_put(
 	put_drops(o, "derp_bytes_dropped", "Payload bytes of packets that were not delivered",
 	    sum.drop_bytes);
 	put_queue_delay(o, c);
-	put_write_frames(o, &sum);
+	for (int h = 0; h < HISTOGRAM_COUNT; h++)
+		put_histogram(o, &histogram_info[h], &sum.histogram[h]);
 	put_closed(o, &sum);
+	if (c->mesh)
+		put_mesh(o, c);
 	if (c->stun)
 		put_stun(o, c->stun);
 	put_process(o, c, start_wall_ms, now_ms);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* varz.h: /debug/varz, all counters as Prometheus text 0.0.4. It names no key and no address. */
+/* varz.h: /debug/varz, all counters as Prometheus text 0.0.4. It names no key and no address but
+ * those of -mesh-with, in the label `link`. */
 #ifndef SLUICE_WEB_VARZ_H
 #define SLUICE_WEB_VARZ_H
 

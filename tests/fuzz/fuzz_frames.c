@@ -629,7 +629,7 @@ static void check_empty(void)
 		CHECK(w->flows.used == 0 && w->pool.used == 0);
 		CHECK(w->sightings.used == 0 && w->sightings.by_source.n == 0);
 		CHECK(!w->dirty && !w->dead && !w->spent && !w->gone_pending);
-		CHECK(!w->neighbour[1 - i].paused && w->neighbour[1 - i].drops.n == 0);
+		CHECK(!w->neighbour[1 - i].paused && w->neighbour[1 - i].reports.n == 0);
 		CHECK(w->peers.idle == w->peers.by_hash.n);
 		CHECK(w->wheel.set == 1);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The TLS 1.3 record layer. Bytes as they come off the wire hardly ever pass the tag, so that most
- * inputs are sealed first under the peer's key: the fuzzer chooses what lies inside. However the
- * bytes are cut, the result must be the same.
+ * inputs are sealed first under the peer's key: the fuzzer chooses what lies inside. The reader is
+ * a server, or a client, which skips tickets. However the bytes are cut, the result must be the
+ * same.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 
 static uint8_t wire[ROOM], plain[2][ROOM], reply[ROOM];
 
-static void both_init(struct record *server, struct record *client, enum aead_kind kind)
+static void both_init(
+    struct record *server, struct record *client, enum aead_kind kind, bool as_client)
 {
 	uint8_t up[48], down[48];
 	size_t n = kind == AEAD_AES_256_GCM ? 48 : 32;
@@ -23,6 +25,8 @@ static void both_init(struct record *server, struct record *client, enum aead_ki
 	memset(down, 2, sizeof(down));
 	record_init(server, kind, n, up, down);
 	record_init(client, kind, n, down, up);
+	if (as_client)
+		record_as_client(server);
 }
 
 /* The input as records: a length byte, a type byte, then so much inner plaintext. */
@@ -83,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	aead_init();
 	kind = (enum aead_kind)(data[0] % 3);
 	raw = data[0] & 0x80;
-	both_init(&server, &client, kind);
+	both_init(&server, &client, kind, data[0] & 0x40);
 	if (raw) {
 		len = size - 2;
 		memcpy(wire, data + 2, len);
@@ -93,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n[0] = open_pieces(&server, len, ROOM, plain[0], &whole);
 	record_fini(&server);
 	record_fini(&client);
-	both_init(&server, &client, kind);
+	both_init(&server, &client, kind, data[0] & 0x40);
 	n[1] = open_pieces(&server, len, 1 + data[1] % 64, plain[1], &cut);
 	/* What is counted a call, storms, may end the whole sooner than the pieces. */
 	if (whole == cut) {

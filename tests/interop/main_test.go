@@ -16,6 +16,7 @@ import (
 var (
 	serverBinary = os.Getenv("INTEROP_SERVER")
 	serverFlags  = strings.Fields(os.Getenv("INTEROP_FLAGS"))
+	derperBinary = os.Getenv("INTEROP_DERPER")
 	onOracle     = os.Getenv("INTEROP_ORACLE") == "1"
 )
 
@@ -29,6 +30,10 @@ const silence = 300 * time.Millisecond
 func TestMain(m *testing.M) {
 	if _, err := exec.LookPath(serverBinary); err != nil {
 		fmt.Fprintln(os.Stderr, "interop: INTEROP_SERVER must name the server binary to test:", err)
+		os.Exit(2)
+	}
+	if _, err := exec.LookPath(derperBinary); err != nil {
+		fmt.Fprintln(os.Stderr, "interop: INTEROP_DERPER must name upstream's derper:", err)
 		os.Exit(2)
 	}
 	os.Exit(m.Run())

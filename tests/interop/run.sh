@@ -25,9 +25,12 @@ if [ -z "$have" ] || [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" 
 fi
 
 [ $# -ge 1 ] || usage
+# Some tests join the server to a region of derper's.
+INTEROP_DERPER=$("$here/derper.sh")
+export INTEROP_DERPER
 case $1 in
 --oracle)
-	server=$("$here/derper.sh")
+	server=$INTEROP_DERPER
 	export INTEROP_ORACLE=1
 	;;
 -*) usage ;;

@@ -23,11 +23,18 @@ import (
 	"tailscale.com/types/key"
 )
 
-// A server is one process of the binary under test, listening on a loopback port of its own.
+// A server is one process, of the binary under test unless it says otherwise, listening on a
+// loopback port of its own.
 type server struct {
 	addr string
 	key  key.NodePublic // from its key file
 	home string         // its private directory
+
+	// What only nodes of a region set.
+	derper bool     // upstream's, which stands beside the one under test
+	fixed  bool     // addr was chosen before the start, because others know it
+	flags  []string // besides the usual
+	env    []string
 
 	// Over TLS only: the chain it presents, and a pool that trusts its self-signed leaf.
 	chain []*x509.Certificate
@@ -119,24 +126,30 @@ func (s *server) meet(t *testing.T) {
 }
 
 func (s *server) launch(flags []string) error {
-	port, err := freePort()
-	if err != nil {
-		return err
+	if !s.fixed {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
-	s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	args := []string{"-a", s.addr, "-hostname", "127.0.0.1", "-c", s.keyFile(), "-http-port", "-1", "-stun=false"}
 	args = append(args, flags...)
-	args = append(args, serverFlags...)
+	binary := derperBinary
+	if !s.derper {
+		binary = serverBinary
+		args = append(args, serverFlags...)
+	}
 
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(serverBinary, args...)
+	s.cmd = exec.Command(binary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// Its own home, so that no key or configuration of this machine leaks in.
-	s.cmd.Env = append(os.Environ(), "HOME="+s.home)
+	s.cmd.Env = append(append(os.Environ(), "HOME="+s.home), s.env...)
 	// Should the tests be killed, the server goes too.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -188,10 +201,10 @@ func (s *server) stop() error {
 			return fmt.Errorf("server ended badly on SIGTERM: %v", s.exitErr)
 		}
 		return nil
-	case <-time.After(exitLimit()):
+	case <-time.After(s.exitLimit()):
 		s.cmd.Process.Kill()
 		<-s.exited
-		return fmt.Errorf("server still running %v after SIGTERM", exitLimit())
+		return fmt.Errorf("server still running %v after SIGTERM", s.exitLimit())
 	}
 }
 
@@ -207,8 +220,8 @@ func (s *server) restart(t *testing.T, flags ...string) {
 }
 
 // exitLimit is how long a server may take to end. Sluice promises two seconds; derper nothing.
-func exitLimit() time.Duration {
-	if onOracle {
+func (s *server) exitLimit() time.Duration {
+	if onOracle || s.derper {
 		return deadline
 	}
 	return 2 * time.Second

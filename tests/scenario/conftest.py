@@ -5,9 +5,11 @@ import resource
 
 import pytest
 
-pytest.register_assert_rewrite("derp", "server")
+pytest.register_assert_rewrite("derp", "server", "mesh", "region")
 
-from server import BINARY, ORACLE, Server  # noqa: E402
+from mesh import FakeNode, certificate, mesh_flags, trusting  # noqa: E402
+from region import Region  # noqa: E402
+from server import BINARY, DERPER, ORACLE, Server  # noqa: E402
 
 
 def pytest_configure():
@@ -86,3 +88,66 @@ def plain(serve):
 def either(serve, request):
     """The test runs twice, with TLS and without."""
     return serve(tls=request.param == "tls")
+
+
+# --- mesh -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def cert(tmp_path_factory):
+    """The certificate that all nodes share."""
+    return certificate(tmp_path_factory.mktemp("mesh") / "nodes")
+
+
+@pytest.fixture
+def node(serve, tmp_path, cert):
+    """One node with the shared key, alone."""
+    return serve(**mesh_flags(tmp_path, cert))
+
+
+@pytest.fixture
+def fakes(cert):
+    """Makes nodes that the test speaks for."""
+    made = []
+
+    def make(cert=cert):
+        made.append(FakeNode(cert))
+        return made[-1]
+
+    yield make
+    for fake in made:
+        fake.close()
+
+
+@pytest.fixture
+def dialling(serve, tmp_path, cert):
+    """Starts a node that dials these FakeNodes: dialling(fake, …, flag=value)."""
+
+    def start(*fakes, **flags):
+        flags = mesh_flags(tmp_path, cert) | flags
+        hosts = ",".join(fake.host for fake in fakes)
+        return serve(env=trusting(cert, ORACLE), mesh_with=hosts, **flags)
+
+    yield start
+
+
+@pytest.fixture
+def region(launch, tmp_path, cert):
+    """Starts regions: region(3), region("sluice", "derper"). All nodes must end well."""
+    made = []
+
+    def start(*kinds, **options):
+        if isinstance(kinds[0], int):
+            kinds = ("sluice",) * kinds[0]
+        if "derper" in kinds and not DERPER:
+            pytest.skip("SLUICE_DERPER names no derper to stand beside sluice")
+        made.append(Region(launch, tmp_path, cert, kinds, **options))
+        return made[-1].settle()
+
+    yield start
+    try:
+        for node in (node for each in made for node in each if not node.stopped):
+            node.stop()
+    finally:
+        for each in made:
+            each.close()

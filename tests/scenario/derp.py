@@ -13,6 +13,7 @@ test's failure unless it expects them.
 import base64
 import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import socket
@@ -42,9 +43,17 @@ WATCH_CONNS = 0x10
 CLOSE_PEER = 0x11
 PING = 0x12
 PONG = 0x13
+HEALTH = 0x14
+RESTARTING = 0x15
 
 GONE_DISCONNECTED = 0
 GONE_NOT_HERE = 1
+
+# Flags of PeerPresent.
+REGULAR = 1
+MESH_PEER = 2
+PROBER = 4
+NOT_IDEAL = 8
 
 MAGIC = b"DERP\xf0\x9f\x94\x91"
 DISCO_MAGIC = b"TS\xf0\x9f\x92\xac"
@@ -75,6 +84,43 @@ def frame(frame_type, payload=b"", length=None):
 
 def send_packet_frame(dst, packet):
     return frame(SEND_PACKET, dst + packet)
+
+
+def forward_frame(src, dst, packet):
+    return frame(FORWARD_PACKET, src + dst + packet)
+
+
+class Present(NamedTuple):
+    """PeerPresent: somebody has logged in."""
+
+    key: bytes
+    address: str  # as `Conn.local_address` has it
+    flags: int
+
+
+class Gone(NamedTuple):
+    """PeerGone: the last connection of a key has ended, or it never was there."""
+
+    key: bytes
+    reason: int
+
+
+def parse_peer_present(payload):
+    """Newer servers append to it."""
+    assert len(payload) >= KEY_LEN + 19, f"PeerPresent of {len(payload)} bytes"
+    ip, port, flags = struct.unpack_from(">16sHB", payload, KEY_LEN)
+    ip = ipaddress.IPv6Address(ip)
+    host = ip.ipv4_mapped or f"[{ip}]"
+    return Present(payload[:KEY_LEN], f"{host}:{port}", flags)
+
+
+def peer_present_frame(key, ip="192.0.2.1", port=4711, flags=REGULAR, more=b""):
+    address = ipaddress.IPv6Address(f"::ffff:{ip}").packed
+    return frame(PEER_PRESENT, key + address + struct.pack(">HB", port, flags) + more)
+
+
+def peer_gone_frame(key, reason=GONE_DISCONNECTED):
+    return frame(PEER_GONE, key + bytes([reason]))
 
 
 def disco(body=b"", size=DISCO_MIN):
@@ -365,41 +411,12 @@ def client_info_json(**fields):
     return json.dumps({"version": 2, "CanAckPings": True, **fields}).encode()
 
 
-class Client:
-    """One DERP session over a Conn that `open_derp` has prepared."""
+class Session:
+    """DERP frames over a Conn, whichever end of it is ours."""
 
-    def __init__(self, conn, private=None):
+    def __init__(self, conn):
         self.conn = conn
-        self.private = private or PrivateKey.generate()
-        self.key = bytes(self.private.public_key)
-        self.server_key = None
         self.waiting = deque()  # frames that `sync` met before its Pong
-
-    # Login
-
-    def greet(self):
-        payload = self.expect(SERVER_KEY)
-        assert payload.startswith(MAGIC)
-        assert KEY_LEN + len(MAGIC) <= len(payload) <= 1024
-        self.server_key = payload[len(MAGIC) :][:KEY_LEN]
-        return self
-
-    def send_client_info(self, plaintext=None):
-        plaintext = client_info_json() if plaintext is None else plaintext
-        self.send_frame(CLIENT_INFO, seal_client_info(self.private, self.server_key, plaintext))
-
-    def read_server_info(self):
-        sealed = self.expect(SERVER_INFO)
-        return json.loads(Box(self.private, PublicKey(self.server_key)).decrypt(sealed))
-
-    def login(self, **fields):
-        self.greet()
-        self.send_client_info(client_info_json(**fields))
-        info = self.read_server_info()
-        assert info["version"] == 2
-        return self
-
-    # Frames
 
     def send(self, data):
         self.conn.send(data)
@@ -436,6 +453,43 @@ class Client:
         del buffer[:at]
         return frames
 
+    def close(self):
+        self.conn.close()
+
+
+class Client(Session):
+    """One DERP session over a Conn that `open_derp` has prepared."""
+
+    def __init__(self, conn, private=None):
+        super().__init__(conn)
+        self.private = private or PrivateKey.generate()
+        self.key = bytes(self.private.public_key)
+        self.server_key = None
+
+    # Login
+
+    def greet(self):
+        payload = self.expect(SERVER_KEY)
+        assert payload.startswith(MAGIC)
+        assert KEY_LEN + len(MAGIC) <= len(payload) <= 1024
+        self.server_key = payload[len(MAGIC) :][:KEY_LEN]
+        return self
+
+    def send_client_info(self, plaintext=None):
+        plaintext = client_info_json() if plaintext is None else plaintext
+        self.send_frame(CLIENT_INFO, seal_client_info(self.private, self.server_key, plaintext))
+
+    def read_server_info(self):
+        sealed = self.expect(SERVER_INFO)
+        return json.loads(Box(self.private, PublicKey(self.server_key)).decrypt(sealed))
+
+    def login(self, **fields):
+        self.greet()
+        self.send_client_info(client_info_json(**fields))
+        info = self.read_server_info()
+        assert info["version"] == 2
+        return self
+
     def sync(self):
         """Return once the server has handled all that was sent: frames are handled in order, and
         the Pong to a Ping sent now comes behind them."""
@@ -459,5 +513,22 @@ class Client:
         payload = self.expect(PEER_GONE, timeout)
         return payload[:KEY_LEN], payload[KEY_LEN]
 
-    def close(self):
-        self.conn.close()
+    # What only mesh peers may do
+
+    def watch(self):
+        self.send_frame(WATCH_CONNS)
+        return self
+
+    def forward(self, src, dst, packet):
+        self.send(forward_frame(src, dst, packet))
+
+    def close_peer(self, key):
+        self.send_frame(CLOSE_PEER, key)
+
+    def recv_presence(self, timeout=TIMEOUT):
+        """Present or Gone, whichever comes next."""
+        got = self.recv(timeout)
+        if got.type == PEER_PRESENT:
+            return parse_peer_present(got.payload)
+        assert got.type == PEER_GONE, f"wanted news of who is present, got {got}"
+        return Gone(got.payload[:KEY_LEN], got.payload[KEY_LEN])

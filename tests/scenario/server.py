@@ -2,7 +2,8 @@
 
 Environment: SLUICE_BIN names the binary. SLUICE_ORACLE says that this binary is upstream's derper:
 flags and counters of ours are then left out, so that the rest can be checked against the original.
-SLUICE_SANITIZER allows more time for the exit.
+SLUICE_DERPER names a derper that is to stand beside ours. SLUICE_SANITIZER allows more time for the
+exit.
 """
 
 import errno
@@ -21,10 +22,12 @@ from pathlib import Path
 
 import derp
 import pytest
+from nacl.public import PrivateKey
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SLUICE_BIN") or ROOT / "build" / "sluice").absolute()
 ORACLE = bool(os.environ.get("SLUICE_ORACLE"))
+DERPER = BINARY if ORACLE else os.environ.get("SLUICE_DERPER")
 EXIT_TIMEOUT = 10.0 if os.environ.get("SLUICE_SANITIZER") else 1.0
 LOOPBACK = "127.0.0.1"
 
@@ -36,6 +39,8 @@ OUR_FLAGS = {
     "send-queue-packets",
     "debug-listen",
     "max-pre-login",
+    "mesh-ca",
+    "mesh-pin",
 }
 
 SANITIZER_MARKS = (
@@ -139,9 +144,20 @@ class Server:
     away. Clients are closed after the server, so that every exit is one with open connections."""
 
     def __init__(
-        self, directory, tls=True, host=LOOPBACK, port=None, nofile=None, env=None, **flags
+        self,
+        directory,
+        tls=True,
+        host=LOOPBACK,
+        port=None,
+        nofile=None,
+        env=None,
+        derper=False,
+        **flags,
     ):
         self.directory = directory
+        self.derper = derper or ORACLE
+        self.binary = DERPER if derper else BINARY
+        self.nofile, self.env = nofile, env
         self.tls = tls
         self.address = (host, port or free_port(host=host))
         self.log_path = directory / "server.log"
@@ -149,7 +165,7 @@ class Server:
         self.connections = []
         self.scraper = None
         self.stopped = False
-        self.process = self._start(nofile, env)
+        self.process = self._start()
 
     def _flags(self, flags):
         host, port = self.address
@@ -163,23 +179,23 @@ class Server:
         if self.tls:
             merged |= {"certmode": "manual", "hostname": host, "certdir": self.directory}
         merged |= {name.replace("_", "-"): value for name, value in flags.items()}
-        skipped = OUR_FLAGS if ORACLE else ()
+        skipped = OUR_FLAGS if self.derper else ()
         return {name: value for name, value in merged.items() if name not in skipped}
 
-    def _start(self, nofile, env):
+    def _start(self):
         arguments = []
         for name, value in self.flags.items():
             if value is not None:
                 arguments += [f"-{name}={value}"]
         with open(self.log_path, "ab") as log:
             return subprocess.Popen(
-                [BINARY, *arguments],
+                [self.binary, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | (env or {}),
-                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, nofile)
-                if nofile
+                env=os.environ | (self.env or {}),
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, self.nofile)
+                if self.nofile
                 else None,
             )
 
@@ -214,6 +230,16 @@ class Server:
             self.kill()
         for mark in SANITIZER_MARKS:
             assert mark not in self.log, f"sanitizer report:\n{self.log}"
+
+    def restart(self):
+        """Start the same server anew: same flags, same key file."""
+        assert self.process.poll() is not None, "it is running still"
+        if self.scraper:
+            self.scraper.close()
+            self.scraper = None
+        self.stopped = False
+        self.process = self._start()
+        return self.wait_ready()
 
     def _wait(self):
         try:
@@ -252,6 +278,16 @@ class Server:
     def login(self, how="upgrade", private=None, **options):
         return self.open(how, private, **options).login()
 
+    @property
+    def private(self):
+        """The server's own private key."""
+        text = json.loads((self.directory / "server.key").read_text())["PrivateKey"]
+        return PrivateKey(bytes.fromhex(text.removeprefix("privkey:")))
+
+    @property
+    def key(self):
+        return bytes(self.private.public_key)
+
     # Pages
 
     def _open_scraper(self):
@@ -285,10 +321,21 @@ class Server:
         assert page.status == 200
         return Metrics(page.text)
 
-    def flows(self, query=""):
-        page = self.get("/debug/flows?format=json" + query)
+    def json(self, path, query=""):
+        page = self.get(f"{path}?format=json{query}")
         assert page.status == 200
         return json.loads(page.text)
+
+    def flows(self, query=""):
+        return self.json("/debug/flows", query)
+
+    def clients(self):
+        """A row for every connection, and for every key that is known without being connected."""
+        return self.json("/debug/clients", "&limit=0")["clients"]
+
+    def links(self):
+        """This node's mesh links, as it tells of them."""
+        return self.json("/debug/mesh")["links"]
 
     # Expectations. They wait, for counters are allowed to follow what they count.
 
@@ -308,19 +355,24 @@ class Server:
         def check():
             assert self.metrics().closes() == reasons
 
-        if not ORACLE:
+        if not self.derper:
             eventually(check)
 
     def expect_reconciled(self):
-        """Every packet that came in has gone out or was dropped."""
+        """Every packet that came in has gone out or was dropped, with the mesh counted as well."""
 
         def check():
             metrics = self.metrics()
-            for unit in ("packets", "bytes"):
-                came = metrics.sum(f"derp_{unit}_received")
-                went = metrics.sum(f"derp_{unit}_sent")
+
+            def balance(unit, mesh):
+                came = metrics.sum(f"derp_{unit}_received") + metrics.sum(f"{mesh}_in")
+                went = metrics.sum(f"derp_{unit}_sent") + metrics.sum(f"{mesh}_out")
                 dropped = metrics.sum(f"derp_{unit}_dropped")
-                assert came == went + dropped, f"{unit}: {went} sent, {dropped} dropped"
+                assert came == went + dropped, f"{unit}: {went} went, {dropped} dropped"
+
+            balance("packets", "derp_packets_forwarded")
+            if not self.derper:  # which doesn't count the bytes
+                balance("bytes", "sluice_bytes_forwarded")
 
         eventually(check)
 

@@ -21,6 +21,7 @@
 
 struct bed {
 	struct relay_config config;
+	struct mesh *mesh; /* with bed_mesh */
 	struct mail *mail;
 	struct worker *worker[BED_WORKERS];
 	uint64_t logins;
@@ -67,23 +68,20 @@ static inline struct key bed_key(int owner)
 	return k;
 }
 
-static inline struct bed_client bed_login(
-    struct bed *b, struct key key, const void *early, uint32_t early_len)
+/* Hands a connection to its owner as the gate does; `facts` are copied. */
+static inline struct bed_client bed_admit(
+    struct bed *b, const struct admit *facts, const void *early, uint32_t early_len)
 {
-	int owner = key_owner(key_hash(&key), BED_WORKERS);
-	struct bed_client c = {.key = key, .owner = owner};
-	struct admit *a = calloc(1, sizeof(*a) + early_len);
+	int owner = key_owner(key_hash(&facts->info.key), BED_WORKERS);
+	struct bed_client c = {.key = facts->info.key, .owner = owner};
+	struct admit *a = malloc(sizeof(*a) + early_len);
 	struct admit **letter;
 	int fd[2];
 
 	CHECK(a && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) == 0);
+	*a = *facts;
 	c.fd = fd[1];
 	a->fd = fd[0];
-	a->info.key = key;
-	a->number = ++b->logins;
-	frame_put_header(a->server_info, FRAME_SERVER_INFO, 3);
-	memcpy(a->server_info + FRAME_HEADER_LEN, "hi!", 3);
-	a->server_info_len = FRAME_HEADER_LEN + 3;
 	a->early_len = early_len;
 	if (early_len)
 		memcpy(a->early, early, early_len);
@@ -92,6 +90,49 @@ static inline struct bed_client bed_login(
 	*letter = a;
 	mail_commit(b->mail, mail_gate(b->mail), owner);
 	mail_publish(b->mail, mail_gate(b->mail));
+	bed_turns(b, 1);
+	return c;
+}
+
+static inline struct bed_client bed_login_as(
+    struct bed *b, struct admit facts, const void *early, uint32_t early_len)
+{
+	facts.number = ++b->logins;
+	frame_put_header(facts.server_info, FRAME_SERVER_INFO, 3);
+	memcpy(facts.server_info + FRAME_HEADER_LEN, "hi!", 3);
+	facts.server_info_len = FRAME_HEADER_LEN + 3;
+	return bed_admit(b, &facts, early, early_len);
+}
+
+static inline struct bed_client bed_login(
+    struct bed *b, struct key key, const void *early, uint32_t early_len)
+{
+	return bed_login_as(b, (struct admit){.info.key = key}, early, early_len);
+}
+
+/* A mesh of that many links, all down; right after bed_init. */
+static inline void bed_mesh(struct bed *b, int links)
+{
+	CHECK(posix_memalign((void **)&b->mesh, 64, sizeof(*b->mesh)) == 0);
+	memset(b->mesh, 0, sizeof(*b->mesh));
+	b->mesh->n = links;
+	b->mesh->peers = calloc(BED_WORKERS, sizeof(*b->mesh->peers));
+	CHECK(b->mesh->peers);
+	b->config.mesh = b->mesh;
+	b->config.server_key.b[0] = 1;
+}
+
+/* The connection of a link comes up: the test is the other node. */
+static inline struct bed_client bed_link(struct bed *b, uint8_t link, struct key server)
+{
+	struct admit facts = {
+	    .info.key = server,
+	    .is_link = true,
+	    .link = link,
+	    .epoch = ++b->mesh->link[link].epoch,
+	};
+	struct bed_client c = bed_admit(b, &facts, NULL, 0);
+
 	bed_turns(b, 1);
 	return c;
 }
@@ -111,6 +152,9 @@ static inline void bed_fini(struct bed *b)
 	for (int i = 0; i < BED_WORKERS; i++)
 		worker_free(b->worker[i]);
 	mail_free(b->mail);
+	if (b->mesh)
+		free(b->mesh->peers);
+	free(b->mesh);
 }
 
 /* What both workers have counted. */

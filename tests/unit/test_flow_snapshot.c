@@ -39,7 +39,7 @@ static uint32_t flow_of(struct bed *b, uint32_t conn, uint32_t n)
 {
 	struct key k = key_of(n);
 
-	return flow_create(&b->t, &b->set[conn], conn, &k, key_hash(&k), 10 + n, set_of, b);
+	return flow_create(&b->t, &b->set[conn], conn, &k, key_hash(&k), NULL, 10 + n, set_of, b);
 }
 
 /* CONNS connections with PER_CONN flows each; flow n of a connection has n + 1 packets. */

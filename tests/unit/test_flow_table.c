@@ -85,7 +85,7 @@ static uint32_t check_set(const struct model *m, uint32_t conn)
 
 		assert_int_equal(f->conn, conn);
 		assert_int_equal(f->prev, before);
-		assert_int_equal(flow_lookup(&m->t, conn, &f->dst, f->dst_hash), slot);
+		assert_int_equal(flow_lookup(&m->t, conn, &f->dst, f->dst_hash, NULL), slot);
 		before = slot;
 		n++;
 	}
@@ -153,13 +153,13 @@ static void check(const struct model *m)
 /* Counts a packet as the relay does; remembers the flow's name in place of another. */
 static uint32_t packet(struct model *m, uint32_t conn, uint32_t key)
 {
-	uint32_t slot = flow_lookup(&m->t, conn, &m->key[key], m->hash[key]);
+	uint32_t slot = flow_lookup(&m->t, conn, &m->key[key], m->hash[key], NULL);
 	uint32_t bytes = draw(1500);
 	bool disco = draw(5) == 0;
 
 	if (slot == FLOW_NONE) {
-		slot = flow_create(
-		    &m->t, &m->set[conn], conn, &m->key[key], m->hash[key], m->now_ds, set_of, m);
+		slot = flow_create(&m->t, &m->set[conn], conn, &m->key[key], m->hash[key], NULL,
+		    m->now_ds, set_of, m);
 		assert_int_equal(m->t.slot[slot].packets, 0);
 		m->packets[slot] = 0;
 		m->all.flows++;
@@ -235,8 +235,8 @@ static void test_share(void **state)
 	packet(m, 0, share);
 	assert_int_equal(m->counters.v[C_FLOWS_EVICTED], 1);
 	assert_int_equal(m->set[0].n, share);
-	assert_int_equal(flow_lookup(&m->t, 0, &m->key[0], m->hash[0]), FLOW_NONE);
-	assert_int_not_equal(flow_lookup(&m->t, 1, &m->key[0], m->hash[0]), FLOW_NONE);
+	assert_int_equal(flow_lookup(&m->t, 0, &m->key[0], m->hash[0], NULL), FLOW_NONE);
+	assert_int_not_equal(flow_lookup(&m->t, 1, &m->key[0], m->hash[0], NULL), FLOW_NONE);
 	/* The slot is somebody else's now: the old name is void, its drops go to other. */
 	assert_int_not_equal(m->t.slot[oldest].gen, ref.gen);
 	drop(m, ref);
@@ -264,8 +264,8 @@ static void test_full(void **state)
 		packet(m, CONNS - 1, KEYS - 1 - i);
 	assert_int_equal(m->counters.v[C_FLOWS_EVICTED], CAP / 16);
 	for (uint32_t i = 0; i < CAP; i++) {
-		uint32_t slot =
-		    flow_lookup(&m->t, i / per_conn, &m->key[i % per_conn], m->hash[i % per_conn]);
+		uint32_t slot = flow_lookup(
+		    &m->t, i / per_conn, &m->key[i % per_conn], m->hash[i % per_conn], NULL);
 
 		assert_int_equal(slot == FLOW_NONE, i % 16 == 0);
 	}
@@ -287,7 +287,7 @@ static void test_sweep(void **state)
 	for (int rounds = 0; rounds < 8; rounds++)
 		flow_sweep(&m->t, 8, m->now_ds, set_of, m);
 	for (uint32_t i = 0; i < 64; i++) {
-		uint32_t slot = flow_lookup(&m->t, i % 16, &m->key[i / 16], m->hash[i / 16]);
+		uint32_t slot = flow_lookup(&m->t, i % 16, &m->key[i / 16], m->hash[i / 16], NULL);
 
 		assert_int_equal(slot == FLOW_NONE, i < 20);
 		idle += slot == FLOW_NONE;

@@ -290,11 +290,11 @@ static void test_environment(void **state)
 
 static void test_unsupported(void **state)
 {
-	expect_error(PARSE("-mesh-with", "a,b"), "-mesh-with is not supported");
+	expect_error(PARSE("-rate-config", "a"), "-rate-config is not supported");
 	expect_error(PARSE("-verify-clients"), "-verify-clients is not supported");
 	expect_error(PARSE("-accept-connection-limit=10"), "-accept-connection-limit");
 	expect_error(PARSE("-verify-clients=x"), "-verify-clients");
-	assert_int_equal(PARSE_PLAIN("-verify-clients=false", "-mesh-with=", "-socket", "/x",
+	assert_int_equal(PARSE_PLAIN("-verify-clients=false", "-rate-config=", "-socket", "/x",
 			     "-accept-connection-limit", "+Inf", "-verify-client-url-fail-open"),
 	    OPTIONS_OK);
 	options_free(&o);
@@ -308,6 +308,31 @@ static void test_unsupported(void **state)
 	unsetenv("DERP_VERIFY_CLIENTS");
 	setenv("SLUICE_VERIFY_CLIENT_URL", "http://x", 1);
 	expect_error(PARSE_PLAIN("-derp"), "SLUICE_VERIFY_CLIENT_URL");
+}
+
+static void test_mesh(void **state)
+{
+	assert_int_equal(PARSE_PLAIN("-mesh-with", ""), OPTIONS_OK);
+	assert_string_equal(o.mesh_with, "");
+	assert_string_equal(o.mesh_psk_file, "");
+	options_free(&o);
+	setenv("TAILSCALE_DERPER_MESH_KEY", "secret", 1);
+	assert_int_equal(PARSE_PLAIN("-mesh-with=a.example,[::1]:4443/10.0.0.2", "-mesh-psk-file",
+			     "f", "-mesh-ca", "c", "-mesh-pin", "p"),
+	    OPTIONS_OK);
+	assert_string_equal(o.mesh_with, "a.example,[::1]:4443/10.0.0.2");
+	assert_string_equal(o.mesh_psk_file, "f");
+	assert_string_equal(o.mesh_ca, "c");
+	assert_string_equal(o.mesh_pin, "p");
+	assert_string_equal(o.mesh_key, "secret");
+	options_free(&o);
+	expect_error(PARSE_PLAIN("-mesh-with", "a,,b"), "-mesh-with");
+	expect_error(PARSE_PLAIN("-mesh-with", "a/b/c"), "slash");
+	assert_int_equal(
+	    PARSE_AS("derper", "-dev", "-mesh-with=a", "-mesh-psk-file=f"), OPTIONS_OK);
+	options_free(&o);
+	expect_error(PARSE_AS("derper", "-dev", "-mesh-pin=a"), "sluice's own");
+	expect_error(PARSE_AS("derper", "-dev", "-mesh-ca=a"), "sluice's own");
 }
 
 static void test_as_derper(void **state)
@@ -413,6 +438,7 @@ int main(void)
 	    TEST(test_help_and_version),
 	    TEST(test_environment),
 	    TEST(test_unsupported),
+	    TEST(test_mesh),
 	    TEST(test_as_derper),
 	    TEST(test_usage),
 	    TEST(test_cpus),

@@ -33,6 +33,7 @@ static void pair_init(struct pair *p, enum aead_kind kind)
 	}
 	record_init(&p->client, kind, n, down, up);
 	record_init(&p->server, kind, n, up, down);
+	record_as_client(&p->client);
 }
 
 static void pair_fini(struct pair *p)
@@ -328,6 +329,133 @@ static void test_storms(void **state)
 	pair_fini(&p);
 }
 
+/* A record of these handshake bytes from the server to the client. */
+static enum record_result to_client(struct pair *p, const uint8_t *message, size_t len)
+{
+	size_t n, replied, sealed = craft(&p->server, message, len, 22);
+	enum record_result res = open_len(&p->client, wire, sealed, &n, &replied);
+
+	assert_int_equal(n, 0);
+	assert_int_equal(replied, res == RECORD_FAILED ? RECORD_EXTRA + 2 : 0);
+	return res;
+}
+
+static void expect_data(struct pair *p)
+{
+	size_t n, replied, len = seal(&p->server, text, 1000);
+
+	assert_int_equal(open_len(&p->client, wire, len, &n, &replied), RECORD_OK);
+	assert_int_equal(n, 1000);
+	assert_memory_equal(plain, text, 1000);
+}
+
+/* The start of a NewSessionTicket whose body has such a length. */
+static void put_ticket(uint8_t *out, size_t body)
+{
+	const uint8_t head[4] = {4, (uint8_t)(body >> 16), (uint8_t)(body >> 8), (uint8_t)body};
+
+	memcpy(out, head, sizeof(head));
+	memset(out + sizeof(head), 24, body); /* what looks like a KeyUpdate must not be one */
+}
+
+/* A client skips tickets: whole, several, cut anywhere, with data between them. */
+static void test_tickets(void **state)
+{
+	static uint8_t t[RECORD_TICKET_LEN_MAX + 4];
+	struct pair p;
+
+	pair_init(&p, AEAD_AES_128_GCM);
+	put_ticket(t, 200);
+	assert_int_equal(to_client(&p, t, 204), RECORD_OK);
+	expect_data(&p);
+	put_ticket(t + 204, 0);
+	put_ticket(t + 208, 3);
+	assert_int_equal(to_client(&p, t, 215), RECORD_OK);
+	expect_data(&p);
+	for (size_t cut = 1; cut < 20; cut++) {
+		put_ticket(t, 16);
+		assert_int_equal(to_client(&p, t, cut), RECORD_OK);
+		assert_int_equal(to_client(&p, t + cut, 20 - cut), RECORD_OK);
+		expect_data(&p);
+	}
+	put_ticket(t, RECORD_TICKET_LEN_MAX);
+	for (size_t at = 0, n; at < sizeof(t); at += n) {
+		n = MIN(RECORD_PLAIN_MAX, sizeof(t) - at);
+		assert_int_equal(to_client(&p, t + at, n), RECORD_OK);
+	}
+	expect_data(&p);
+	pair_fini(&p);
+}
+
+/* A KeyUpdate right behind a ticket, in the same record. */
+static void test_ticket_and_update(void **state)
+{
+	uint8_t t[15 + 5];
+	struct pair p;
+
+	pair_init(&p, AEAD_AES_128_GCM);
+	put_ticket(t, 11);
+	memcpy(t + 15, (const uint8_t[]){24, 0, 0, 1, 0}, 5);
+	assert_int_equal(to_client(&p, t, sizeof(t)), RECORD_OK);
+	record_expand(p.server.tx.secret, 32, "traffic upd", p.server.tx.secret, 32);
+	record_expand(p.server.tx.secret, 32, "key", p.server.tx.key, 16);
+	record_expand(p.server.tx.secret, 32, "iv", p.server.tx.iv, 12);
+	p.server.tx.seq = 0;
+	expect_data(&p);
+	pair_fini(&p);
+}
+
+/* What a client must not swallow. */
+static void test_bad_tickets(void **state)
+{
+	static const struct {
+		uint8_t message[8];
+		size_t len;
+	} bad[] = {
+	    {{0}, 0},
+	    {{4, 1, 0, 1}, 4}, /* one byte too long */
+	    {{4, 0xff, 0xff, 0xff}, 4},
+	    {{1, 0, 0, 1}, 4},  /* ClientHello */
+	    {{11, 0, 0, 0}, 4}, /* Certificate */
+	    {{13, 0, 0, 0}, 4}, /* CertificateRequest */
+	    {{4, 0, 0, 0, 5, 0, 0, 0}, 8},
+	    {{24, 0, 0}, 3}, /* a KeyUpdate in parts */
+	    {{24, 0, 0, 1, 0, 24}, 6},
+	    {{4, 0, 0, 0, 24, 0, 0}, 7},
+	};
+	uint8_t t[20];
+	size_t n, replied, len;
+	struct pair p;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		pair_init(&p, AEAD_AES_256_GCM);
+		assert_int_equal(to_client(&p, bad[i].message, bad[i].len), RECORD_FAILED);
+		pair_fini(&p);
+	}
+	/* Data in the middle of one, behind its type and behind its head. */
+	put_ticket(t, 16);
+	for (size_t cut = 1; cut < 20; cut++) {
+		pair_init(&p, AEAD_AES_256_GCM);
+		assert_int_equal(to_client(&p, t, cut), RECORD_OK);
+		len = seal(&p.server, text, 10);
+		assert_int_equal(open_len(&p.client, wire, len, &n, &replied), RECORD_FAILED);
+		assert_int_equal(n, 0);
+		pair_fini(&p);
+	}
+	/* One too many; in small records and all in one. */
+	pair_init(&p, AEAD_AES_256_GCM);
+	for (int i = 0; i < RECORD_TICKETS_MAX; i++)
+		assert_int_equal(to_client(&p, t, 20), RECORD_OK);
+	expect_data(&p);
+	assert_int_equal(to_client(&p, t, 20), RECORD_FAILED);
+	pair_fini(&p);
+	/* A server takes none at all. */
+	pair_init(&p, AEAD_AES_256_GCM);
+	len = craft(&p.client, t, 20, 22);
+	assert_int_equal(open_len(&p.server, wire, len, &n, &replied), RECORD_FAILED);
+	pair_fini(&p);
+}
+
 /* Our own key is changed before its limit, and the peer follows. */
 static void test_key_limit(void **state)
 {
@@ -371,6 +499,9 @@ int main(void)
 	    cmocka_unit_test(test_inner_types),
 	    cmocka_unit_test(test_key_update),
 	    cmocka_unit_test(test_storms),
+	    cmocka_unit_test(test_tickets),
+	    cmocka_unit_test(test_ticket_and_update),
+	    cmocka_unit_test(test_bad_tickets),
 	    cmocka_unit_test(test_key_limit),
 	    cmocka_unit_test(test_close),
 	};

@@ -88,7 +88,7 @@ static void note(struct model *m, int c, int k)
 	if (!anybody(m, k))
 		m->told[k] = false;
 	assert_int_equal(sighting_note(&m->s, &m->conn[c].sightings, &m->conn[c], &m->key[k],
-			     m->hash[k], (uint16_t)(k % 7)),
+			     m->hash[k], (uint16_t)(k % 7), false),
 	    0);
 	m->heard[c][k] = true;
 }
@@ -200,7 +200,7 @@ static uint32_t note_number(struct sightings *s, struct conn *c, uint32_t n)
 {
 	struct key k = numbered(n);
 
-	return sighting_note(s, &c->sightings, c, &k, key_hash(&k), 0);
+	return sighting_note(s, &c->sightings, c, &k, key_hash(&k), 0, false);
 }
 
 static void got_gone(void *arg, struct conn *c)

@@ -57,8 +57,12 @@ static struct fetch *clients_page_of(const char *target)
 		r->home = false;
 		add_row(p, 9, 0);
 		site_ops(site).clients(site, p);
-		p = part_new(1, 3);
+		p = part_new(1, 4);
+		r = add_row(p, 5, 0); /* connected to another node of the region */
+		memset(r->via.b, 0x42, KEY_LEN);
+		r->forwarders = 2;
 		r = add_row(p, 2, 8);
+		r->mesh_peer = r->watcher = true;
 		memset(r->app_name, 'x', sizeof(r->app_name)); /* not even terminated */
 		site_ops(site).clients(site, p);
 		pump_ready();
@@ -82,7 +86,7 @@ static void test_json(void **state)
 	json_t *page = json_of(f), *rows = json_object_get(page, "clients"), *r;
 
 	assert_int_equal(asked[LETTER_ASK_CLIENTS], 1);
-	assert_int_equal(json_array_size(rows), 3);
+	assert_int_equal(json_array_size(rows), 4);
 	r = json_array_get(rows, 0);
 	assert_int_equal(json_integer_value(json_object_get(r, "conn")), 8);
 	assert_string_equal(
@@ -107,6 +111,28 @@ static void test_json(void **state)
 	r = json_object_get(page, "totals");
 	assert_int_equal(json_integer_value(json_object_get(r, "connections")), 2);
 	assert_int_equal(json_integer_value(json_object_get(r, "gone")), 1);
+	assert_int_equal(json_integer_value(json_object_get(r, "remote")), 1);
+	assert_int_equal(json_integer_value(json_object_get(r, "rows")), 4);
+	json_decref(page);
+	fetch_free(f);
+}
+
+static void test_mesh(void **state)
+{
+	struct fetch *f = clients_page_of(CLIENTS "?format=json");
+	json_t *page = json_of(f), *rows = json_object_get(page, "clients"), *r;
+
+	r = json_array_get(rows, 3);
+	assert_true(json_is_false(json_object_get(r, "connected")));
+	assert_true(json_is_true(json_object_get(r, "remote")));
+	assert_int_equal(json_integer_value(json_object_get(r, "forwarders")), 2);
+	assert_string_equal(json_string_value(json_object_get(r, "via")),
+	    "nodekey:4242424242424242424242424242424242424242424242424242424242424242");
+	r = json_array_get(rows, 2);
+	assert_true(json_is_false(json_object_get(r, "remote")));
+	assert_string_equal(json_string_value(json_object_get(r, "via")), "");
+	r = json_array_get(rows, 0);
+	assert_true(json_is_true(json_object_get(r, "watcher")));
 	json_decref(page);
 	fetch_free(f);
 }
@@ -116,10 +142,14 @@ static void test_text(void **state)
 	struct fetch *f = clients_page_of(CLIENTS);
 	const char *end;
 
-	assert_non_null(strstr(f->body, "\nnumber connections: 2\nnodes that have gone: 1\n"));
+	assert_non_null(strstr(f->body, "\nnumber connections: 2\nreached by the mesh: 1\n"
+					"nodes that have gone: 1\n"));
 	assert_non_null(strstr(f->body, "192.0.2.1:4567         61 secs "));
 	assert_non_null(strstr(f->body, " active,notideal,tls,ws <b>\"\\??&\n"));
 	assert_non_null(strstr(f->body, "\n-          [CQkJC] "));
+	assert_non_null(strstr(f->body, " active,mesh,tls,watcher xxx"));
+	assert_non_null(strstr(f->body, " remote           \n"));
+	assert_non_null(strstr(f->body, "[BQUFB]    via [QkJCQ] "));
 	end = strrchr(f->body, '\n');
 	assert_ptr_equal(end, f->body + f->body_len - 1);
 	fetch_free(f);
@@ -146,15 +176,25 @@ static void test_query(void **state)
 {
 	struct fetch *f;
 
-	assert_rows("sort=bytes", "8 7 0 ");
+	assert_rows("sort=bytes", "8 7 0 0 ");
 	assert_rows("sort=since&limit=1", "8 ");
-	assert_rows("sort=queue", "8 7 0 ");
-	assert_rows("sort=flows&limit=0", "8 7 0 ");
+	assert_rows("sort=queue", "8 7 0 0 ");
+	assert_rows("sort=flows&limit=0", "8 7 0 0 ");
 	assert_rows("key=[AQEBA]", "7 ");
 	assert_int_equal(asked[LETTER_ASK_CLIENTS], 1);
 	f = clients_page_of(CLIENTS "?sort=bytes_per_s");
 	assert_int_equal(f->status, 400);
 	assert_string_equal(f->body, "sort: expected one of bytes packets since queue flows\n");
+	fetch_free(f);
+	assert_rows("which=all", "8 7 0 0 ");
+	assert_rows("which=connected", "8 7 ");
+	assert_rows("which=gone&key=[CQkJC]", "0 ");
+	assert_rows("which=gone&key=[BQUFB]", "");
+	assert_rows("which=remote&key=[BQUFB]", "0 ");
+	assert_rows("which=remote", "0 ");
+	f = clients_page_of(CLIENTS "?which=near");
+	assert_int_equal(f->status, 400);
+	assert_string_equal(f->body, "which: expected one of all connected gone remote\n");
 	fetch_free(f);
 	f = clients_page_of(CLIENTS "?key=me");
 	assert_int_equal(f->status, 400);
@@ -166,6 +206,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_json),
+	    T(test_mesh),
 	    T(test_text),
 	    T(test_query),
 	};

@@ -57,8 +57,8 @@ static void test_text(void **state)
 
 static void check_sums(const json_t *page)
 {
-	static const char *const names[] = {
-	    "packets", "bytes", "disco_packets", "disco_bytes", "dropped_packets", "dropped_bytes"};
+	static const char *const names[] = {"packets", "bytes", "disco_packets", "disco_bytes",
+	    "dropped_packets", "dropped_bytes", "fwded_packets", "fwded_bytes"};
 	const json_t *totals = json_object_get(page, "totals");
 	const json_t *flows = json_object_get(page, "flows"), *flow;
 	size_t i;
@@ -80,12 +80,14 @@ static void test_json(void **state)
 	struct key k = make_key(0);
 
 	assert_true(has_field(f, "Content-Type: application/json"));
-	assert_int_equal(json_object_size(page), 5);
+	assert_int_equal(json_object_size(page), 6);
+	key_text(&config.server_key, key);
+	assert_string_equal(text_of(page, "server"), key);
 	assert_int_equal(strlen(text_of(page, "time")), CLOCK_RFC3339_LEN - 1);
 	assert_true(json_number_value(json_object_get(page, "interval_s")) == 1.0);
 	check_sums(page);
 	flow = json_array_get(json_object_get(page, "flows"), 0);
-	assert_int_equal(json_object_size(flow), 16);
+	assert_int_equal(json_object_size(flow), 18);
 	key_text(&k, key);
 	assert_string_equal(text_of(flow, "src"), key);
 	assert_string_equal(text_of(flow, "recv_from"), "");
@@ -137,6 +139,25 @@ static void assert_rows(const char *query, const char *expected)
 	fetch_free(f);
 }
 
+/* What came by the mesh is told apart in the sums, in rows by recv_from. */
+static void test_mesh(void **state)
+{
+	struct fetch *f = flows_page_of(FLOWS "?format=json");
+	json_t *page = json_of(f), *flow = json_array_get(json_object_get(page, "flows"), 2);
+	json_t *totals = json_object_get(page, "totals"), *other = json_object_get(page, "other");
+
+	assert_int_equal(int_of(flow, "fwded_packets"), 4);
+	assert_int_equal(int_of(flow, "fwded_bytes"), 40);
+	assert_int_equal(int_of(other, "mesh_packets"), 5);
+	assert_int_equal(int_of(other, "mesh_bytes"), 50);
+	assert_int_equal(int_of(totals, "mesh_packets"), 15);
+	assert_int_equal(int_of(totals, "mesh_bytes"), 150);
+	assert_int_equal(int_of(totals, "fwded_packets"), 6);
+	assert_int_equal(int_of(totals, "fwded_bytes"), 60);
+	json_decref(page);
+	fetch_free(f);
+}
+
 static void test_query(void **state)
 {
 	struct key k = make_key(3 << 8), mesh = make_key(0xabcdef00);
@@ -163,6 +184,11 @@ static void test_query(void **state)
 	key_text(&mesh, hex);
 	snprintf(text, sizeof(text), "src=%s", hex);
 	assert_rows(text, "");
+	snprintf(text, sizeof(text), "recv_from=%s", hex);
+	assert_rows(text, "100:100 ");
+	assert_rows("recv_from=[q83vA]&fwded_to=[EjRWA]", "100:100 ");
+	assert_rows("fwded_to=[EjRWA]&limit=1", "100:100 ");
+	assert_rows("fwded_to=[q83vA]", "");
 	assert_rows("unknown=1&debugkey=x", "100:3000 103:400 100:100 ");
 	assert_rows("src=[a+b/c]", "");
 }
@@ -203,6 +229,9 @@ static void test_bad_query(void **state)
 	    "src=[=====]",
 	    "src=[abcdef]",
 	    "dst=7777",
+	    "recv_from=",
+	    "recv_from=me",
+	    "fwded_to=nodekey:1",
 	    "dst=%ff%fe",
 	};
 
@@ -291,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_text),
 	    T(test_json),
+	    T(test_mesh),
 	    T(test_query),
 	    T(test_number_is_of_selection),
 	    T(test_bad_query),

@@ -110,7 +110,15 @@ static inline void second_parts(void)
 	r = add_row(p, 0, 1, 100); /* idle */
 	r->recv_from = make_key(0xabcdef00);
 	r->fwded_to = make_key(0x12345600);
-	p->other = (struct flow_totals){.flows = 1, .packets = 7, .bytes = 70};
+	r->fwded_packets = 4;
+	r->fwded_bytes = 40;
+	p->other = (struct flow_totals){.flows = 1,
+	    .packets = 7,
+	    .bytes = 70,
+	    .mesh_packets = 5,
+	    .mesh_bytes = 50,
+	    .fwded_packets = 2,
+	    .fwded_bytes = 20};
 	p->other.drop_packets[DROP_DUP_CLIENT] = 3;
 	p->other.drop_bytes[DROP_DUP_CLIENT] = 33;
 	send_part(p);

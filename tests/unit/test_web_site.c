@@ -121,7 +121,8 @@ static void test_generate_204(void **state)
 
 static void test_head(void **state)
 {
-	static const char *const paths[] = {"/", "/robots.txt", "/derp", "/debug/", "/debug/x"};
+	static const char *const paths[] = {
+	    "/", "/robots.txt", "/derp", "/debug/", "/debug/x", "/debug/mesh"};
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
 		struct fetch *get = get_from(FRIEND, LISTEN_PUBLIC, paths[i]), *head;
@@ -225,6 +226,7 @@ static void test_access(void **state)
 		expect(row[i].ip, LISTEN_HTTP, "/debug/varz", row[i].status, NULL);
 		expect(row[i].ip, LISTEN_PUBLIC,
 		    REQUEST("GET", "/debug/") "\r\nX-Forwarded-For: 127.0.0.1", 403, NULL);
+		expect(row[i].ip, LISTEN_PUBLIC, "/debug/mesh", row[i].status, NULL);
 	}
 	expect(STRANGER, LISTEN_PUBLIC, "/debug/nosuch", 403, NULL);
 	expect(FRIEND, LISTEN_PUBLIC, "/debug/nosuch", 404, NULL);
@@ -313,6 +315,7 @@ static void test_index(void **state)
 	assert_non_null(strstr(f->body, "href=\"/debug/varz\""));
 	assert_non_null(strstr(f->body, "href=\"/debug/flows\""));
 	assert_non_null(strstr(f->body, "href=\"/debug/clients\""));
+	assert_non_null(strstr(f->body, "href=\"/debug/mesh\""));
 	assert_null(strstr(f->body, "href=\"/debug/\""));
 	assert_non_null(strstr(f->body, "1.2.3&quot;&lt;"));
 	assert_non_null(strstr(f->body, "nodekey:7777"));

@@ -4,13 +4,37 @@
 
 #include <ctype.h>
 
-#define SERIES_MAX 512
+#define SERIES_MAX 1024
 
 static struct counters threads[2];
 static const struct counters *const thread_list[] = {&threads[0], &threads[1]};
 static uint64_t delay[2] = {1000, 4500};
 static const uint64_t *const delay_list[] = {&delay[0], &delay[1]};
 static struct stun_stats stun = {.success = 7, .not_stun = 8, .ipv6 = 9, .no_local_addr = 3};
+
+static struct mesh mesh;
+static uint64_t mesh_peers_of[WORKERS][MESH_LINKS_MAX];
+
+/* As many links as there may be, of one host but the first two; the second is the node itself. */
+static void make_mesh(int n)
+{
+	static char host[3][300] = {"derp1.example", "derp2.example", ""};
+
+	memset(host[2], '"', 255);
+	memset(&mesh, 0, sizeof(mesh));
+	memset(mesh_peers_of, 0, sizeof(mesh_peers_of));
+	mesh.has_key = true;
+	mesh.n = n;
+	mesh.peers = mesh_peers_of;
+	for (int i = 0; i < n; i++) {
+		mesh.link[i].host = mesh.link[i].dial = host[MIN(i, 2)];
+		mesh.link[i].port = i < 4 ? 443 : (uint16_t)(1000 + i);
+		mesh.link[i].traffic.rtt_us = 1;
+	}
+	if (n > 1)
+		mesh.link[1].state = MESH_SELF;
+	config.mesh = &mesh;
+}
 
 static struct fetch *get_varz(void)
 {
@@ -71,13 +95,17 @@ static size_t check_sample(const char *line)
 
 static void test_format(void **state)
 {
-	struct fetch *f = get_varz();
 	static char *series[SERIES_MAX];
 	char *families[SERIES_MAX];
 	int nseries = 0, nfamilies = 0;
 	char *save, *family = NULL;
 	bool histogram = false;
+	struct fetch *f;
 
+	make_mesh(MESH_LINKS_MAX);
+	f = get_varz();
+	/* Longer than a reply has room for, so it came in pieces. */
+	assert_true(f->body_len > REPLY_ROOM && f->calls > 2);
 	assert_int_equal(f->body[f->body_len - 1], '\n');
 	for (char *line = strtok_r(f->body, "\n", &save); line;
 	     line = strtok_r(NULL, "\n", &save)) {
@@ -128,11 +156,25 @@ static void test_values(void **state)
 	counters_write(&threads[1], 12);
 	counters_write(&threads[1], 1000);
 	counters_rtt(&threads[0], 15000);
+	counters_observe(&threads[0], H_MESH_BATCH, 0);
+	counters_observe(&threads[0], H_MESH_BATCH, 1000);
+	counters_observe(&threads[1], H_MESH_BATCH, 1001);
+	counters_observe(&threads[1], H_MESH_LOOPS, 3);
 	f = get_varz();
 	assert_line(f, "derp_buffered_write_frames_bucket{le=\"1\"} 0");
 	assert_line(f, "derp_buffered_write_frames_bucket{le=\"15\"} 2");
 	assert_line(f, "derp_buffered_write_frames_bucket{le=\"+Inf\"} 3");
 	assert_line(f, "derp_buffered_write_frames_sum 1014");
+	assert_line(f, "# TYPE derp_mesh_update_batch_size histogram");
+	assert_line(f, "derp_mesh_update_batch_size_bucket{le=\"0\"} 1");
+	assert_line(f, "derp_mesh_update_batch_size_bucket{le=\"1000\"} 2");
+	assert_line(f, "derp_mesh_update_batch_size_bucket{le=\"+Inf\"} 3");
+	assert_line(f, "derp_mesh_update_batch_size_sum 2001");
+	assert_line(f, "derp_mesh_update_loop_count_bucket{le=\"2\"} 0");
+	assert_line(f, "derp_mesh_update_loop_count_bucket{le=\"5\"} 1");
+	assert_line(f, "derp_mesh_update_loop_count_bucket{le=\"100\"} 1");
+	assert_line(f, "derp_mesh_update_loop_count_count 1");
+	assert_null(strstr(f->body, "sluice_mesh_link_"));
 	assert_line(f, "derp_tcp_rtt{le=\"20ms\"} 1");
 	assert_line(f, "derp_bytes_received 11");
 	assert_line(f, "# TYPE derp_bytes_received counter");
@@ -168,6 +210,43 @@ static void test_no_stun(void **state)
 	fetch_free(f);
 }
 
+static void test_mesh(void **state)
+{
+	struct fetch *f;
+
+	make_mesh(2);
+	mesh.link[0].traffic = (struct mesh_traffic){1, 2, 3, 4, 2500};
+	mesh.link[0].state = MESH_UP;
+	mesh.link[0].dials = 9;
+	mesh_peers_of[0][0] = 20;
+	mesh_peers_of[1][0] = 3;
+	f = get_varz();
+	assert_line(f, "# TYPE sluice_mesh_link_up gauge");
+	assert_line(f, "sluice_mesh_link_up{link=\"derp1.example\"} 1");
+	assert_line(f, "sluice_mesh_link_peers{link=\"derp1.example\"} 23");
+	assert_line(f, "sluice_mesh_link_packets{link=\"derp1.example\",direction=\"out\"} 1");
+	assert_line(f, "sluice_mesh_link_packets{link=\"derp1.example\",direction=\"in\"} 3");
+	assert_line(f, "sluice_mesh_link_bytes{link=\"derp1.example\",direction=\"out\"} 2");
+	assert_line(f, "sluice_mesh_link_bytes{link=\"derp1.example\",direction=\"in\"} 4");
+	assert_line(f, "sluice_mesh_link_rtt_seconds{link=\"derp1.example\"} 0.002500");
+	assert_line(f, "sluice_mesh_link_dials{link=\"derp1.example\"} 9");
+	/* Its own name among them. */
+	assert_null(strstr(f->body, "derp2"));
+	fetch_free(f);
+
+	mesh.link[0].state = MESH_LOGIN;
+	mesh.link[0].traffic.rtt_us = 0;
+	f = get_varz();
+	assert_line(f, "sluice_mesh_link_up{link=\"derp1.example\"} 0");
+	assert_null(strstr(f->body, "sluice_mesh_link_rtt_seconds{"));
+	fetch_free(f);
+
+	mesh.link[0].state = MESH_SELF;
+	f = get_varz();
+	assert_null(strstr(f->body, "sluice_mesh_link_"));
+	fetch_free(f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -175,6 +254,7 @@ int main(void)
 	    T(test_format),
 	    T(test_values),
 	    T(test_no_stun),
+	    T(test_mesh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

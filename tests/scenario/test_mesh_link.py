@@ -1,0 +1,620 @@
+"""Links that a node dials, to nodes made by hand: login, forwarding, who is used, and the end."""
+
+import os
+import time
+
+import pytest
+
+import derp
+from mesh import MESH_KEY, certificate, mesh_peer
+from server import LOOPBACK, eventually
+
+RETRY = 5  # seconds between attempts
+
+
+@pytest.fixture
+def one(dialling, fakes):
+    """A node and its link to one other."""
+    fake = fakes()
+    node = dialling(fake)
+    return node, fake.up()
+
+
+@pytest.fixture
+def two(dialling, fakes):
+    """A node and its links to two others."""
+    pair = fakes(), fakes()
+    node = dialling(*pair)
+    return node, pair[0].up(), pair[1].up()
+
+
+def keys(n):
+    return [os.urandom(32) for _ in range(n)]
+
+
+def knows(node, remote, timeout=5):
+    """The node has taken in so many keys that are elsewhere."""
+    node.expect({"derp_clients_remote": remote}, timeout=timeout)
+
+
+def row_of(node, **wanted):
+    (row,) = [r for r in node.flows()["flows"] if all(r[k] == v for k, v in wanted.items())]
+    return row
+
+
+# --- login ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.subset
+def test_login(one):
+    """The node says who it is, proves that it belongs here, and watches."""
+    node, link = one
+    assert link.info["meshKey"] == MESH_KEY
+    assert link.info["version"] == 2
+    assert link.peer == node.key == node.login().server_key
+    head = link.request.lower()
+    assert b"\r\nhost: " + link.node.host.encode() + b"\r\n" in head
+    assert b"\r\nupgrade: derp\r\n" in head
+    node.expect({"derp_watchers": 0, "derp_clients_remote": 0})
+
+
+@pytest.mark.ours
+def test_page(one):
+    node, link = one
+    link.present(*keys(7))
+    fake = link.node
+
+    def check():
+        (row,) = node.links()
+        assert row["host"] in (LOOPBACK, fake.host)
+        assert row["address"] == fake.host
+        assert row["server"] == derp.node_key(fake.key)
+        assert (row["state"], row["peers"]) == ("up", 7)
+        assert (row["dials"], row["logins"]) == (1, 1)
+        assert row["error"] == ""
+        assert row["tx_packets"] == row["rx_packets"] == 0
+
+    eventually(check)
+    assert node.get("/debug/mesh").status == 200
+    assert derp.short_key(fake.key) in node.get("/debug/mesh").text
+
+
+@pytest.mark.ours
+def test_page_without_links(plain):
+    assert plain.links() == []
+
+
+@pytest.mark.ours
+def test_round_trips_are_measured(one):
+    node, link = one
+
+    def check():
+        with pytest.raises(TimeoutError):
+            link.recv(0.01)  # answers pings
+        assert (node.links()[0]["rtt_ms"] or 0) > 0
+
+    eventually(check, timeout=10)
+
+
+# --- forwarding -----------------------------------------------------------------------------------
+
+
+@pytest.mark.subset
+def test_packets_to_keys_elsewhere(one):
+    """They leave as ForwardPacket, each size and in order."""
+    node, link = one
+    a, b = keys(2)
+    link.present(a, b)
+    knows(node, 2)
+    client = node.login()
+    sizes = [0, 1, 62, 1400, 16384, 32768, 65536]
+    for size in sizes:
+        packet = os.urandom(size)
+        for dst in (a, b):
+            client.send_packet(dst, packet)
+            assert link.recv_forward() == (client.key, dst, packet)
+    count = 2 * len(sizes)
+    node.expect(
+        {
+            "derp_packets_received": count,
+            "derp_packets_forwarded_out": count,
+            "derp_packets_forwarded_in": 0,
+            "derp_packets_sent": 0,
+            "derp_packets_dropped": 0,
+        }
+    )
+    node.expect_reconciled()
+
+
+def test_order_of_many(one):
+    """From several clients, with disco in between that may go ahead of data."""
+    node, link = one
+    (dst,) = keys(1)
+    link.present(dst)
+    knows(node, 1)
+    clients = [node.login("fast") for _ in range(4)]
+    sent = {client.key: [] for client in clients}
+    for number in range(28):
+        for client in clients:
+            packet = number.to_bytes(4, "big") * 20
+            client.send_packet(dst, packet)
+            sent[client.key].append(packet)
+    for client in clients:
+        client.send_packet(dst, derp.disco(client.key))
+    got = {client.key: [] for client in clients}
+    disco = set()
+    for _ in range(29 * 4):
+        src, to, packet = link.recv_forward()
+        assert to == dst
+        if packet.startswith(derp.DISCO_MAGIC):
+            assert packet == derp.disco(src)
+            disco.add(src)
+        else:
+            got[src].append(packet)
+    assert got == sent
+    assert disco == set(sent)
+
+
+@pytest.mark.ours
+def test_flows_of_packets_to_elsewhere(one):
+    node, link = one
+    remote, stranger = keys(2)
+    link.present(remote)
+    knows(node, 1)
+    client = node.login()
+    for _ in range(5):
+        client.send_packet(remote, bytes(100))
+        link.recv_forward()
+    client.send_packet(remote, derp.disco())
+    client.send_packet(stranger, bytes(10))
+
+    def check():
+        row = row_of(node, dst=derp.node_key(remote))
+        assert row["src"] == derp.node_key(client.key)
+        assert (row["recv_from"], row["fwded_to"]) == ("", derp.node_key(link.node.key))
+        volume = 500 + derp.DISCO_MIN
+        assert (row["packets"], row["bytes"]) == (6, volume)
+        assert (row["fwded_packets"], row["fwded_bytes"]) == (6, volume)
+        assert row["dropped_packets"] == 0
+        assert row_of(node, dst=derp.node_key(stranger))["fwded_to"] == ""
+        totals = node.flows()["totals"]
+        assert (totals["fwded_packets"], totals["fwded_bytes"]) == (6, volume)
+        assert (totals["mesh_packets"], totals["packets"]) == (0, 7)
+        (row,) = node.links()
+        assert (row["tx_packets"], row["tx_bytes"]) == (6, volume)
+
+    eventually(check)
+    node.expect({"sluice_bytes_forwarded_out": 500 + derp.DISCO_MIN})
+    rows = {row["key"]: row for row in node.clients()}
+    row = rows[derp.node_key(remote)]
+    assert (row["connected"], row["forwarders"]) == (False, 1)
+    assert row["via"] == derp.node_key(link.node.key)
+    node.expect_reconciled()
+
+
+@pytest.mark.ours
+def test_what_a_link_has_brought(one):
+    """Packets that come by a mesh peer with the key of the link's server count for that link."""
+    node, link = one
+    client, peer = node.login(), mesh_peer(node, private=link.node.private)
+    (src,) = keys(1)
+    for _ in range(3):
+        peer.forward(src, client.key, bytes(50))
+        client.recv_packet()
+
+    def check():
+        (row,) = node.links()
+        assert (row["rx_packets"], row["rx_bytes"]) == (3, 150)
+        assert row_of(node, src=derp.node_key(src))["recv_from"] == derp.node_key(peer.key)
+
+    eventually(check)
+
+
+@pytest.mark.subset
+def test_who_is_here_is_not_elsewhere(one):
+    """A key that is connected to this node gets its packets here, whatever links say."""
+    node, link = one
+    client, moving = node.login(), derp.PrivateKey.generate()
+    key = bytes(moving.public_key)
+    link.present(key)
+    knows(node, 1)
+    here = node.login(private=moving)
+    knows(node, 0)
+    client.send_packet(key, b"here")
+    assert here.recv_packet() == (client.key, b"here")
+    link.present(key)  # news of what is known
+    client.send_packet(key, b"still here")
+    assert here.recv_packet() == (client.key, b"still here")
+    here.close()
+    knows(node, 1)
+    client.send_packet(key, b"elsewhere")
+    assert link.recv_forward() == (client.key, key, b"elsewhere")
+    client.sync()
+    assert not client.waiting, "the key has not left the region"
+
+
+def test_never_forwarded_again(one):
+    """What one node forwards to us goes to nobody else, even if we know where the key is."""
+    node, link = one
+    (remote,) = keys(1)
+    link.present(remote)
+    knows(node, 1)
+    peer, client = mesh_peer(node), node.login()
+    peer.forward(client.key, remote, derp.disco())
+    assert peer.recv_presence() == derp.Gone(remote, derp.GONE_NOT_HERE)
+    client.send_packet(remote, b"first to arrive")
+    assert link.recv_forward() == (client.key, remote, b"first to arrive")
+    node.expect(
+        {
+            "derp_packets_forwarded_in": 1,
+            "derp_packets_forwarded_out": 1,
+            'derp_packets_dropped{reason="unknown_dest_on_fwd"}': 1,
+        }
+    )
+    node.expect_reconciled()
+
+
+# --- who is used ----------------------------------------------------------------------------------
+
+
+@pytest.mark.subset
+def test_the_oldest_link_is_used(two):
+    node, first, second = two
+    (key,) = keys(1)
+    client = node.login()
+    second.present(key)
+    knows(node, 1)
+    first.present(key)
+    node.expect({"derp_multiforwarder_created": 1, "derp_clients_remote": 1})
+
+    def goes_by(link):
+        packet = os.urandom(40)
+        client.send_packet(key, packet)
+        assert link.recv_forward() == (client.key, key, packet)
+
+    goes_by(second)
+    second.present(key)  # again: it stays the older one
+    goes_by(second)
+    second.gone(key)
+    node.expect({"derp_multiforwarder_deleted": 1, "derp_clients_remote": 1})
+    goes_by(first)
+    second.present(key)  # now it is the younger one
+    node.expect({"derp_multiforwarder_created": 2})
+    goes_by(first)
+    first.gone(key)
+    node.expect({"derp_multiforwarder_deleted": 2})
+    goes_by(second)
+    second.gone(key)
+    knows(node, 0)
+    client.send_packet(key, b"to nobody")
+    node.expect({'derp_packets_dropped{reason="unknown_dest"}': 1})
+
+
+@pytest.mark.ours
+def test_ways_to_a_key_on_the_page(two):
+    node, first, second = two
+    (key,) = keys(1)
+
+    def expect_row(forwarders, link):
+        def check():
+            rows = {row["key"]: row for row in node.clients() if row["forwarders"]}
+            row = rows.get(derp.node_key(key))
+            assert (row and (row["forwarders"], row["via"])) == (
+                forwarders and (forwarders, derp.node_key(link.node.key)) or None
+            )
+
+        eventually(check)
+
+    second.present(key)
+    expect_row(1, second)
+    first.present(key)
+    expect_row(2, second)
+    second.gone(key)
+    expect_row(1, first)
+    first.gone(key)
+    expect_row(0, None)
+
+
+def test_flows_follow_the_link(two):
+    """A flow that changes its way keeps counting, and names the last one."""
+    node, first, second = two
+    (key,) = keys(1)
+    client = node.login()
+    first.present(key)
+    knows(node, 1)
+    second.present(key)
+    node.expect({"derp_multiforwarder_created": 1})
+    client.send_packet(key, b"12345")
+    first.recv_forward()
+    first.gone(key)
+    node.expect({"derp_multiforwarder_deleted": 1})
+    client.send_packet(key, b"12345")
+    second.recv_forward()
+    node.expect({"derp_packets_forwarded_out": 2})
+    if node.derper:
+        return
+
+    def check():
+        row = row_of(node, dst=derp.node_key(key))
+        assert row["fwded_to"] == derp.node_key(second.node.key)
+        assert (row["packets"], row["fwded_packets"], row["fwded_bytes"]) == (2, 2, 10)
+
+    eventually(check)
+
+
+def test_not_here_forgets(two):
+    """A link that says of a key that it isn't there is not used for it again."""
+    node, first, second = two
+    (key,) = keys(1)
+    client = node.login()
+    first.present(key)
+    knows(node, 1)
+    second.present(key)
+    node.expect({"derp_multiforwarder_created": 1})
+    client.send_packet(key, derp.disco())
+    first.recv_forward()
+    first.gone(key, reason=derp.GONE_NOT_HERE)
+    node.expect({"derp_multiforwarder_deleted": 1})
+    client.send_packet(key, derp.disco())
+    second.recv_forward()
+    second.gone(key, reason=derp.GONE_NOT_HERE)
+    knows(node, 0)
+    client.send_packet(key, derp.disco())
+    assert client.recv_peer_gone() == (key, derp.GONE_NOT_HERE)
+
+
+def test_gone_by_whom_it_never_was(two):
+    """That a key is gone counts only from a link that had it."""
+    node, first, second = two
+    (key,) = keys(1)
+    client = node.login()
+    first.present(key)
+    knows(node, 1)
+    second.gone(key)
+    node.expect({"derp_packet_forwarder_delete_other_value": 1, "derp_clients_remote": 1})
+    client.send_packet(key, b"hello")
+    assert first.recv_forward() == (client.key, key, b"hello")
+    second.gone(*keys(10))
+    second.gone(client.key)
+    client.send_packet(client.key, b"here I am")
+    assert client.recv_packet() == (client.key, b"here I am")
+
+
+def test_unknown_reasons_are_reasons(one):
+    node, link = one
+    link.present(*(known := keys(3)))
+    knows(node, 3)
+    link.gone(known[0], reason=2)
+    link.gone(known[1], reason=255)
+    knows(node, 1)
+
+
+# --- the end of a key -----------------------------------------------------------------------------
+
+
+def test_leaving_the_region(two):
+    """Who received from a key is told when it is gone from the last place that it was at."""
+    node, first, second = two
+    src = derp.PrivateKey.generate()
+    key = bytes(src.public_key)
+    peer, receiver, bystander = mesh_peer(node), node.login(), node.login()
+    first.present(key)
+    knows(node, 1)
+    second.present(key)
+    node.expect({"derp_multiforwarder_created": 1})
+    here = node.login(private=src)
+    peer.forward(key, receiver.key, b"hello")
+    assert receiver.recv_packet() == (key, b"hello")
+    first.gone(key)
+    node.expect({"derp_multiforwarder_deleted": 1})
+    here.close()
+    knows(node, 1)
+    receiver.sync()
+    assert not receiver.waiting, "it is with the second still"
+    second.gone(key)
+    assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)
+    bystander.sync()
+    assert not bystander.waiting
+
+
+def test_moving_here_before_leaving_there(one):
+    """The key never was away."""
+    node, link = one
+    src = derp.PrivateKey.generate()
+    key = bytes(src.public_key)
+    peer, receiver = mesh_peer(node), node.login()
+    link.present(key)
+    knows(node, 1)
+    peer.forward(key, receiver.key, b"hello")
+    receiver.recv_packet()
+    here = node.login(private=src)
+    knows(node, 0)
+    link.gone(key)
+    other = keys(1)
+    link.present(*other)
+    knows(node, 1)
+    receiver.sync()
+    assert not receiver.waiting
+    here.close()
+    assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)
+
+
+# --- the end of a link ----------------------------------------------------------------------------
+
+
+@pytest.mark.subset
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_broken_link(two, end):
+    """All that it reached is forgotten, and who knew of it is told; then it is dialled again."""
+    node, broken, other = two
+    mine, both = keys(50), keys(5)
+    peer, receiver, bystander = mesh_peer(node), node.login(), node.login()
+    broken.present(*mine, *both)
+    knows(node, 55)
+    other.present(*both)
+    node.expect({"derp_multiforwarder_created": 5})
+    for src in (*mine[:3], *both[:3]):
+        peer.forward(src, receiver.key, b"hello")
+        receiver.recv_packet()
+    ended = time.monotonic()
+    getattr(broken.conn, end)()
+    knows(node, 5)
+    gone = {receiver.recv_peer_gone() for _ in range(3)}
+    assert gone == {(src, derp.GONE_DISCONNECTED) for src in mine[:3]}
+    bystander.send_packet(both[0], b"by the other way")
+    assert other.recv_forward() == (bystander.key, both[0], b"by the other way")
+    bystander.send_packet(mine[0], derp.disco())
+    assert bystander.recv_peer_gone() == (mine[0], derp.GONE_NOT_HERE)
+    node.expect({"derp_multiforwarder_deleted": 5})
+    if end == "reset":
+        return  # once is enough to wait for it
+
+    back = broken.node.accept(timeout=(RETRY + 3) * derp.SCALE)
+    assert RETRY - 1 <= time.monotonic() - ended
+    back.log_in().present(*mine[:10])
+    knows(node, 15)
+    bystander.send_packet(mine[0], b"back again")
+    assert back.recv_forward() == (bystander.key, mine[0], b"back again")
+    receiver.sync()
+    assert not receiver.waiting
+
+
+@pytest.mark.ours
+def test_another_server_behind_the_same_host(one):
+    """A link whose server comes back with another key is a link still."""
+    node, link = one
+    link.present(*keys(3))
+    knows(node, 3)
+    link.close()
+    fake = link.node
+    fake.private = derp.PrivateKey.generate()
+    fake.key = bytes(fake.private.public_key)
+    back = fake.accept(timeout=(RETRY + 3) * derp.SCALE).log_in()
+    (remote,) = keys(1)
+    back.present(remote)
+    knows(node, 1)
+    client = node.login()
+    client.send_packet(remote, b"hello")
+    assert back.recv_forward() == (client.key, remote, b"hello")
+
+    def check():
+        (row,) = node.links()
+        assert (row["server"], row["state"]) == (derp.node_key(fake.key), "up")
+        assert (row["dials"], row["logins"]) == (2, 2)
+        assert row_of(node, dst=derp.node_key(remote))["fwded_to"] == derp.node_key(fake.key)
+
+    eventually(check)
+
+
+@pytest.mark.ours
+def test_a_node_that_restarts_is_used_until_it_closes(one):
+    node, link = one
+    link.present(*keys(3))
+    knows(node, 3)
+    link.send_frame(derp.RESTARTING, bytes(8))
+    link.present(*keys(1))
+    knows(node, 4)
+
+
+def test_two_links_to_one_server(dialling, fakes):
+    """Two names for the same node: it is reached, and reached still when one of them breaks."""
+    one, two = fakes(), fakes()
+    two.private, two.key = one.private, one.key
+    node = dialling(one, two)
+    links = one.up(), two.up()
+    (remote,) = keys(1)
+    client = node.login()
+    links[0].present(remote)
+    knows(node, 1)
+    links[1].present(remote)
+    node.expect({"derp_multiforwarder_created": 1})
+    client.send_packet(remote, b"hello")
+    assert links[0].recv_forward()[2] == b"hello"
+    links[0].close()
+    node.expect({"derp_multiforwarder_deleted": 1})
+    client.send_packet(remote, b"hello again")
+    assert links[1].recv_forward()[2] == b"hello again"
+
+
+def test_another_name_for_itself(dialling, fakes):
+    """A server that answers with this node's own key is this node."""
+    fake = fakes()
+    node = dialling(fake)
+    fake.private, fake.key = node.private, node.key
+    link = fake.accept().handshake().read_request().answer_upgrade().greet()
+    if node.derper:
+        return
+    link.read_to_close()
+
+    def check():
+        (row,) = node.links()
+        assert (row["state"], row["error"]) == ("this very server", "")
+
+    eventually(check)
+    knows(node, 0)
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+def refused(node, fake, *words):
+    """The link isn't made, and /debug/mesh says why, in one of these words at least."""
+    link = fake.accept()
+    with pytest.raises((derp.Closed, OSError)):
+        link.handshake().read_request()
+    if node.derper:
+        return
+
+    def check():
+        (row,) = node.links()
+        assert any(word in row["error"].lower() for word in words), row["error"]
+        assert row["state"] != "up"
+        assert (row["dials"], row["logins"]) == (1, 0)
+
+    eventually(check)
+
+
+def test_unknown_certificate(dialling, fakes, tmp_path):
+    fake = fakes(certificate(tmp_path / "unknown"))
+    refused(dialling(fake), fake, "certificate")
+
+
+@pytest.mark.ours
+def test_certificate_for_somebody_else(dialling, fakes, tmp_path):
+    other = certificate(tmp_path / "other", "IP:127.0.0.9")
+    fake = fakes(other)
+    refused(dialling(fake, mesh_ca=other.crt), fake, "mismatch", "127.0.0.1", "name")
+
+
+@pytest.mark.ours
+def test_private_ca(dialling, fakes, tmp_path):
+    ca = certificate(tmp_path / "ca", "DNS:ca.test")
+    fake = fakes(certificate(tmp_path / "leaf", ca=ca))
+    node = dialling(fake, mesh_ca=ca.crt)
+    fake.up().present(*keys(2))
+    knows(node, 2)
+
+
+@pytest.mark.ours
+def test_without_mesh_ca(dialling, fakes):
+    """The system's roots decide, and these know no such certificate."""
+    fake = fakes()
+    refused(dialling(fake, mesh_ca=None), fake, "certificate")
+
+
+@pytest.mark.ours
+def test_pin(dialling, fakes, tmp_path):
+    """Just that certificate, whoever has signed it and whatever its name."""
+    odd = certificate(tmp_path / "odd", "DNS:elsewhere.test")
+    fake = fakes(odd)
+    node = dialling(fake, mesh_ca=None, mesh_pin=f"{fake.host}={odd.pin}")
+    fake.up().present(*keys(2))
+    knows(node, 2)
+
+
+@pytest.mark.ours
+def test_wrong_pin(dialling, fakes, tmp_path):
+    """A certificate that would do otherwise doesn't when another one is pinned."""
+    fake = fakes()
+    other = certificate(tmp_path / "other")
+    refused(dialling(fake, mesh_pin=f"{fake.host}={other.pin}"), fake, "pin", "certificate")
