@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sodium.h>
 
+#include "fake_clock.h"
 #include "relay/link.h"
 #include "relay_talk.h"
 
@@ -517,6 +518,26 @@ static void test_link_life(void **state)
 		bed_turns(&b, 2);
 		assert_int_equal(bed_counters(&b).closed[CLOSE_PROTOCOL_ERROR], i + 1);
 	}
+	/* A ping at once and then every five seconds, as long as they are answered. */
+	link = bed_link(&b, 0, bed_key(0));
+	fake_clock_ms += 100;
+	for (int i = 0; i < 10; i++) {
+		bed_turns(&b, 1);
+		assert_int_equal(
+		    recv(link.fd, f, sizeof(f), 0), (ssize_t)(FRAME_HEADER_LEN + PING_LEN));
+		assert_int_equal(f[0], FRAME_PING);
+		f[0] = FRAME_PONG;
+		fake_clock_ms += 20;
+		client_send(&link, f, FRAME_HEADER_LEN + PING_LEN);
+		bed_turns(&b, 1);
+		assert_int_equal(b.mesh->link[0].traffic.rtt_us, 20000);
+		expect_nothing(&link);
+		fake_clock_ms += LINK_PING_MS + 64;
+	}
+	assert_int_equal(counter(&b, C_MESH_LINKS), 1);
+	fake_clock_ms += LINK_SILENT_MS + LINK_PING_MS + 64;
+	bed_turns(&b, 2);
+	assert_int_equal(bed_counters(&b).closed[CLOSE_LINK_SILENT], 1);
 	assert_int_equal(counter(&b, C_MESH_LINKS), 0);
 	bed_fini(&b);
 }
@@ -554,10 +575,11 @@ static uint32_t take_forwards(int fd, uint32_t *next, const struct bed_client *f
  * room waits where it is, in order, and nothing is lost. */
 static void test_put_back(void **state)
 {
-	enum { SENDERS = 48, PACKETS = 200, SIZE = 1000 };
+	enum { SENDERS = 48, PACKETS = 1000, SIZE = 200 };
 	static uint8_t frame[FRAME_PACKET_HEAD + SIZE], p[SIZE];
 	struct bed_client from[SENDERS], link;
 	uint32_t sent[SENDERS] = {0}, next[SENDERS] = {0}, got = 0;
+	size_t part[SENDERS] = {0}; /* of a frame that was not sent whole */
 	struct key there;
 	bool waited = false;
 	struct bed b;
@@ -570,14 +592,18 @@ static void test_put_back(void **state)
 	for (int i = 0; i < SENDERS; i++)
 		from[i] = login(&b, 0);
 	while (got < SENDERS * PACKETS) {
-		for (int i = 0; i < SENDERS; i++) {
-			for (; sent[i] < PACKETS; sent[i]++) {
+		for (int i = 0; i < SENDERS; i++)
+			while (sent[i] < PACKETS) {
+				ssize_t n;
+
 				memcpy(p, &sent[i], sizeof(sent[i]));
-				if (send(from[i].fd, frame, bed_packet(frame, &there, p, SIZE),
-					0) != sizeof(frame))
+				bed_packet(frame, &there, p, SIZE);
+				n = send(from[i].fd, frame + part[i], sizeof(frame) - part[i], 0);
+				if (n < 0)
 					break;
+				part[i] = (part[i] + (size_t)n) % sizeof(frame);
+				sent[i] += part[i] == 0;
 			}
-		}
 		bed_turns(&b, 1);
 		waited |= b.worker[1]->neighbour[0].awaited;
 		got += take_forwards(link.fd, next, from, SENDERS);
@@ -608,5 +634,7 @@ int main(void)
 
 	if (sodium_init() < 0)
 		return 1;
+	srand(1);
+	fake_clock_ms = 1000000; /* nothing happens by itself: no pings, nobody is stuck */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
