@@ -8,6 +8,13 @@
 #define TRY_MS 1000
 #define TRIES 3
 
+static const char *servers; /* NULL: the system's */
+
+void resolve_use_servers(const char *list)
+{
+	servers = list;
+}
+
 void resolve_init(void)
 {
 	CHECK(ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS);
@@ -138,6 +145,7 @@ void resolve_begin(struct resolve *r, struct loop *l, const char *name, uint64_t
 	status = ares_init_options(&channel, &o, mask);
 	if (status == ARES_SUCCESS) {
 		r->channel = channel;
+		CHECK(!servers || ares_set_servers_ports_csv(channel, servers) == ARES_SUCCESS);
 		ares_getaddrinfo(channel, name, NULL, &hints, take_answer, r);
 	} else {
 		r->error = ares_strerror(status);

@@ -46,6 +46,8 @@ struct resolve {
 
 /* Once, before threads. */
 void resolve_init(void);
+/* Tests: name servers, "ip:port,…", instead of the system's; NULL for those again. */
+void resolve_use_servers(const char *list);
 /* Asks for a name; done may be called before this returns (addresses, /etc/hosts, errors). */
 void resolve_begin(struct resolve *r, struct loop *l, const char *name, uint64_t now_ms);
 /* About every 100 ms: time-outs. */

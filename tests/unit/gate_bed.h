@@ -124,9 +124,15 @@ static void bed_tick(void *site, uint64_t now_ms)
 
 /* ---- The bed --------------------------------------------------------------------------------- */
 
-static inline void bed_init(struct gate_bed *b, uint32_t max_visitors)
+static inline void bed_init_mesh(
+    struct gate_bed *b, uint32_t max_visitors, struct mesh *mesh, SSL_CTX *mesh_ctx)
 {
-	*b = (struct gate_bed){.config = {.max_visitors = max_visitors, .derp = true}};
+	*b = (struct gate_bed){.config = {
+				   .max_visitors = max_visitors,
+				   .derp = true,
+				   .mesh = mesh,
+				   .mesh_ctx = mesh_ctx,
+			       }};
 	log_set_level(LOG_ERROR);
 	key_hash_init();
 	fake_clock_ms = 1000000;
@@ -141,6 +147,11 @@ static inline void bed_init(struct gate_bed *b, uint32_t max_visitors)
 				.clients = bed_clients,
 				.tick = bed_tick,
 			    });
+}
+
+static inline void bed_init(struct gate_bed *b, uint32_t max_visitors)
+{
+	bed_init_mesh(b, max_visitors, NULL, NULL);
 }
 
 static inline void bed_turns(struct gate_bed *b, int n)
