@@ -376,7 +376,7 @@ const char *mesh_check_with(const char *text)
 	return rc == 0 ? NULL : err;
 }
 
-static int fill(const struct options *o, struct mesh *m, char *err, size_t errlen)
+static int parse_lists(const struct options *o, struct mesh *m, char *err, size_t errlen)
 {
 	char why[ENTRY_MAX + 256];
 
@@ -384,7 +384,21 @@ static int fill(const struct options *o, struct mesh *m, char *err, size_t errle
 		snprintf(err, errlen, "-mesh-with: %s", why);
 		return -1;
 	}
-	if (parse_pins(m, o->mesh_pin, err, errlen) < 0 || find_key(o, m, err, errlen) < 0)
+	return parse_pins(m, o->mesh_pin, err, errlen);
+}
+
+int mesh_check_lists(const struct options *o, char *err, size_t errlen)
+{
+	struct mesh *m = mesh_new();
+	int rc = parse_lists(o, m, err, errlen);
+
+	mesh_config_free(m);
+	return rc;
+}
+
+static int fill(const struct options *o, struct mesh *m, char *err, size_t errlen)
+{
+	if (parse_lists(o, m, err, errlen) < 0 || find_key(o, m, err, errlen) < 0)
 		return -1;
 	if (m->n == 0 || m->has_key)
 		return 0;

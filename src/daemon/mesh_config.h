@@ -26,6 +26,8 @@ SSL_CTX *mesh_client_ctx(const struct options *o, char *err, size_t errlen) must
 /* One line about the key and whom the mesh is with. */
 void mesh_announce(const struct mesh *m);
 
+/* Checks -mesh-with and -mesh-pin, which must go together. 0, or -1 with err. */
+int mesh_check_lists(const struct options *o, char *err, size_t errlen) must_use;
 /* Says what is wrong with a list of -mesh-with; NULL when nothing is. */
 const char *mesh_check_with(const char *text);
 

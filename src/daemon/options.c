@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/cpus.h"
+#include "daemon/mesh_config.h"
 #include "daemon/option_table.h"
 #include "io/addr.h"
 
@@ -285,6 +286,8 @@ static bool conclude(struct options *o, char *err, size_t errlen)
 	struct addr ip;
 	uint16_t port;
 
+	if (mesh_check_lists(o, err, errlen) < 0)
+		return false;
 	if (o->dev) {
 		option_set_text(&o->listen, LISTEN_OF_DEV);
 		option_set_text(&o->key_file, "");

@@ -159,18 +159,6 @@ static int load_key(struct relay *r, char *err)
 	return 0;
 }
 
-static int make_mesh(struct relay *r, char *err)
-{
-	const struct options *o = r->options;
-
-	if (mesh_config_new(o, options_workers(o), &r->mesh, err, ERR_LEN) < 0)
-		return -1;
-	if (!r->mesh || r->mesh->n == 0)
-		return 0;
-	r->mesh_ctx = mesh_client_ctx(o, err, ERR_LEN);
-	return r->mesh_ctx ? 0 : -1;
-}
-
 static void make_workers(struct relay *r)
 {
 	const struct options *o = r->options;
@@ -200,6 +188,18 @@ static int make_gate(struct relay *r, char *err)
 {
 	const struct options *o = r->options;
 
+	if (o->tls) {
+		r->ctx = certs_server_ctx(o, &r->keys, err, ERR_LEN);
+		if (!r->ctx)
+			return -1;
+		r->renew_wall_ms = certs_renew_at(r->ctx);
+	}
+	/* Behind the certificates: -mesh-ca may name one that was made just now. */
+	if (r->mesh && r->mesh->n > 0) {
+		r->mesh_ctx = mesh_client_ctx(o, err, ERR_LEN);
+		if (!r->mesh_ctx)
+			return -1;
+	}
 	r->gate_config = (struct gate_config){
 	    .keys = &r->keys,
 	    .mesh = r->mesh,
@@ -209,13 +209,8 @@ static int make_gate(struct relay *r, char *err)
 	    .tcp_keepalive_time_ms = o->tcp_keepalive_time_ms,
 	    .tcp_user_timeout_ms = o->tcp_user_timeout_ms,
 	};
-	if (o->tls) {
-		r->ctx = certs_server_ctx(o, &r->keys, err, ERR_LEN);
-		if (!r->ctx)
-			return -1;
-		r->renew_wall_ms = certs_renew_at(r->ctx);
+	if (r->ctx)
 		SSL_CTX_up_ref(r->ctx);
-	}
 	r->gate = gate_new(&r->gate_config, r->mail, r->ctx);
 	r->counters[r->relay_config.workers] = &r->gate->counters;
 	gate_listen(r->gate, r->plan.public_fd, LISTEN_PUBLIC, o->tls, true);
@@ -418,7 +413,8 @@ int serve_run(struct options *o)
 		log_warn("core dumps could not be turned off: %s", strerror(errno));
 	key_hash_init();
 	/* The sockets first: nothing is made when another relay has the port. */
-	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 || make_mesh(&r, err) < 0)
+	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 ||
+	    mesh_config_new(o, options_workers(o), &r.mesh, err, sizeof(err)) < 0)
 		goto failed;
 	make_workers(&r);
 	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0 ||

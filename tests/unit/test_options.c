@@ -310,6 +310,8 @@ static void test_unsupported(void **state)
 	expect_error(PARSE_PLAIN("-derp"), "SLUICE_VERIFY_CLIENT_URL");
 }
 
+#define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void test_mesh(void **state)
 {
 	assert_int_equal(PARSE_PLAIN("-mesh-with", ""), OPTIONS_OK);
@@ -318,16 +320,18 @@ static void test_mesh(void **state)
 	options_free(&o);
 	setenv("TAILSCALE_DERPER_MESH_KEY", "secret", 1);
 	assert_int_equal(PARSE_PLAIN("-mesh-with=a.example,[::1]:4443/10.0.0.2", "-mesh-psk-file",
-			     "f", "-mesh-ca", "c", "-mesh-pin", "p"),
+			     "f", "-mesh-ca", "c", "-mesh-pin", "[::1]=sha256-raw:" SHA256),
 	    OPTIONS_OK);
 	assert_string_equal(o.mesh_with, "a.example,[::1]:4443/10.0.0.2");
 	assert_string_equal(o.mesh_psk_file, "f");
 	assert_string_equal(o.mesh_ca, "c");
-	assert_string_equal(o.mesh_pin, "p");
+	assert_string_equal(o.mesh_pin, "[::1]=sha256-raw:" SHA256);
 	assert_string_equal(o.mesh_key, "secret");
 	options_free(&o);
 	expect_error(PARSE_PLAIN("-mesh-with", "a,,b"), "-mesh-with");
 	expect_error(PARSE_PLAIN("-mesh-with", "a/b/c"), "slash");
+	expect_error(PARSE_PLAIN("-mesh-with", "a", "-mesh-pin", "a"), "write HOST=");
+	expect_error(PARSE_PLAIN("-mesh-pin", "a=sha256-raw:" SHA256), "not in -mesh-with");
 	assert_int_equal(
 	    PARSE_AS("derper", "-dev", "-mesh-with=a", "-mesh-psk-file=f"), OPTIONS_OK);
 	options_free(&o);

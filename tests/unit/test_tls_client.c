@@ -199,6 +199,8 @@ static void expect_up(struct ends *e, int minor)
 	assert_int_equal(e->at_client, TLS_OK);
 	assert_int_equal(e->at_server, TLS_OK);
 	assert_int_equal(e->early, 0);
+	/* What is left there would be taken for another connection's failure. */
+	assert_int_equal(ERR_peek_error(), 0);
 	assert_int_equal(tls_minor_version(e->client), minor);
 	for (size_t len = 1; len < 100000; len = len * 3 + 1) {
 		carry(e->client, e->server, len);
