@@ -4,8 +4,8 @@
  *
  * It accepts, shakes hands, answers web requests, and takes a DERP client as far as the verdict on
  * its login; then the connection is mailed to the worker that owns the client's key and the gate
- * forgets it. It also dials the mesh's links, which go the same way (dial.h). It runs niced: a crowd
- * at the gate must not delay packets.
+ * forgets it. It also dials the mesh's links, which go the same way (dial.h). It runs niced: a
+ * crowd at the gate must not delay packets.
  */
 #ifndef SLUICE_GATE_GATE_H
 #define SLUICE_GATE_GATE_H
