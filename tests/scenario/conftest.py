@@ -132,6 +132,20 @@ def dialling(serve, tmp_path, cert):
 
 
 @pytest.fixture
+def one_link(dialling, fakes):
+    """A node, and its link to one other."""
+    fake = fakes()
+    return dialling(fake), fake.up()
+
+
+@pytest.fixture
+def two_links(dialling, fakes):
+    """A node, and its links to two others."""
+    first, second = fakes(), fakes()
+    return dialling(first, second), first.up(), second.up()
+
+
+@pytest.fixture
 def region(launch, tmp_path, cert):
     """Starts regions: region(3), region("sluice", "derper"). All nodes must end well."""
     made = []

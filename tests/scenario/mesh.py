@@ -1,9 +1,9 @@
 """What a mesh needs: certificates, the shared key, and the other side of it, made by hand.
 
-    certificate()   makes one with the openssl command
-    mesh_flags()    of a node that knows the shared key
-    mesh_peer()     we dial a node, as another node would
-    FakeNode        a node dials us
+certificate()   makes one with the openssl command
+mesh_flags()    of a node that knows the shared key
+mesh_peer()     we dial a node, as another node would
+FakeNode        a node dials us
 """
 
 import contextlib
@@ -77,6 +77,23 @@ def trusting(cert, derper):
 def mesh_peer(node, key=MESH_KEY, private=None, **fields):
     """Logged in at `node` as another node does; not a watcher yet."""
     return node.open(private=private).login(meshKey=key, **fields)
+
+
+def keys(n):
+    """Of nobody."""
+    return [os.urandom(KEY_LEN) for _ in range(n)]
+
+
+def knows(node, remote, timeout=5):
+    """The node has taken in that so many keys are elsewhere."""
+    node.expect({"derp_clients_remote": remote}, timeout=timeout)
+
+
+def flow_of(node, **wanted):
+    """The one flow with these columns."""
+    rows = [r for r in node.flows()["flows"] if all(r[k] == v for k, v in wanted.items())]
+    assert len(rows) == 1, f"{len(rows)} flows instead of one"
+    return rows[0]
 
 
 # --- a node that a node dials ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 import derp
 from region import talk
-from server import ORACLE, eventually
+from server import eventually
 
 # Sanitizer builds take their time for every login.
 MANY = 2000 if derp.SCALE == 1 else 500

@@ -1,4 +1,4 @@
-"""Links that a node dials, to nodes made by hand: login, forwarding, who is used, and the end."""
+"""Links that a node dials, to nodes made by hand: login, forwarding, certificates, and the end."""
 
 import os
 import time
@@ -6,49 +6,19 @@ import time
 import pytest
 
 import derp
-from mesh import MESH_KEY, certificate, mesh_peer
+from mesh import MESH_KEY, certificate, flow_of, keys, knows, mesh_peer
 from server import LOOPBACK, eventually
 
 RETRY = 5  # seconds between attempts
-
-
-@pytest.fixture
-def one(dialling, fakes):
-    """A node and its link to one other."""
-    fake = fakes()
-    node = dialling(fake)
-    return node, fake.up()
-
-
-@pytest.fixture
-def two(dialling, fakes):
-    """A node and its links to two others."""
-    pair = fakes(), fakes()
-    node = dialling(*pair)
-    return node, pair[0].up(), pair[1].up()
-
-
-def keys(n):
-    return [os.urandom(32) for _ in range(n)]
-
-
-def knows(node, remote, timeout=5):
-    """The node has taken in so many keys that are elsewhere."""
-    node.expect({"derp_clients_remote": remote}, timeout=timeout)
-
-
-def row_of(node, **wanted):
-    (row,) = [r for r in node.flows()["flows"] if all(r[k] == v for k, v in wanted.items())]
-    return row
 
 
 # --- login ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.subset
-def test_login(one):
+def test_login(one_link):
     """The node says who it is, proves that it belongs here, and watches."""
-    node, link = one
+    node, link = one_link
     assert link.info["meshKey"] == MESH_KEY
     assert link.info["version"] == 2
     assert link.peer == node.key == node.login().server_key
@@ -59,8 +29,8 @@ def test_login(one):
 
 
 @pytest.mark.ours
-def test_page(one):
-    node, link = one
+def test_page(one_link):
+    node, link = one_link
     link.present(*keys(7))
     fake = link.node
 
@@ -85,8 +55,8 @@ def test_page_without_links(plain):
 
 
 @pytest.mark.ours
-def test_round_trips_are_measured(one):
-    node, link = one
+def test_round_trips_are_measured(one_link):
+    node, link = one_link
 
     def check():
         with pytest.raises(TimeoutError):
@@ -100,9 +70,9 @@ def test_round_trips_are_measured(one):
 
 
 @pytest.mark.subset
-def test_packets_to_keys_elsewhere(one):
+def test_packets_to_keys_elsewhere(one_link):
     """They leave as ForwardPacket, each size and in order."""
-    node, link = one
+    node, link = one_link
     a, b = keys(2)
     link.present(a, b)
     knows(node, 2)
@@ -126,9 +96,9 @@ def test_packets_to_keys_elsewhere(one):
     node.expect_reconciled()
 
 
-def test_order_of_many(one):
+def test_order_of_many(one_link):
     """From several clients, with disco in between that may go ahead of data."""
-    node, link = one
+    node, link = one_link
     (dst,) = keys(1)
     link.present(dst)
     knows(node, 1)
@@ -156,8 +126,8 @@ def test_order_of_many(one):
 
 
 @pytest.mark.ours
-def test_flows_of_packets_to_elsewhere(one):
-    node, link = one
+def test_flows_of_packets_to_elsewhere(one_link):
+    node, link = one_link
     remote, stranger = keys(2)
     link.present(remote)
     knows(node, 1)
@@ -169,14 +139,14 @@ def test_flows_of_packets_to_elsewhere(one):
     client.send_packet(stranger, bytes(10))
 
     def check():
-        row = row_of(node, dst=derp.node_key(remote))
+        row = flow_of(node, dst=derp.node_key(remote))
         assert row["src"] == derp.node_key(client.key)
         assert (row["recv_from"], row["fwded_to"]) == ("", derp.node_key(link.node.key))
         volume = 500 + derp.DISCO_MIN
         assert (row["packets"], row["bytes"]) == (6, volume)
         assert (row["fwded_packets"], row["fwded_bytes"]) == (6, volume)
         assert row["dropped_packets"] == 0
-        assert row_of(node, dst=derp.node_key(stranger))["fwded_to"] == ""
+        assert flow_of(node, dst=derp.node_key(stranger))["fwded_to"] == ""
         totals = node.flows()["totals"]
         assert (totals["fwded_packets"], totals["fwded_bytes"]) == (6, volume)
         assert (totals["mesh_packets"], totals["packets"]) == (0, 7)
@@ -193,9 +163,9 @@ def test_flows_of_packets_to_elsewhere(one):
 
 
 @pytest.mark.ours
-def test_what_a_link_has_brought(one):
+def test_what_a_link_has_brought(one_link):
     """Packets that come by a mesh peer with the key of the link's server count for that link."""
-    node, link = one
+    node, link = one_link
     client, peer = node.login(), mesh_peer(node, private=link.node.private)
     (src,) = keys(1)
     for _ in range(3):
@@ -205,15 +175,15 @@ def test_what_a_link_has_brought(one):
     def check():
         (row,) = node.links()
         assert (row["rx_packets"], row["rx_bytes"]) == (3, 150)
-        assert row_of(node, src=derp.node_key(src))["recv_from"] == derp.node_key(peer.key)
+        assert flow_of(node, src=derp.node_key(src))["recv_from"] == derp.node_key(peer.key)
 
     eventually(check)
 
 
 @pytest.mark.subset
-def test_who_is_here_is_not_elsewhere(one):
+def test_who_is_here_is_not_elsewhere(one_link):
     """A key that is connected to this node gets its packets here, whatever links say."""
-    node, link = one
+    node, link = one_link
     client, moving = node.login(), derp.PrivateKey.generate()
     key = bytes(moving.public_key)
     link.present(key)
@@ -233,9 +203,9 @@ def test_who_is_here_is_not_elsewhere(one):
     assert not client.waiting, "the key has not left the region"
 
 
-def test_never_forwarded_again(one):
+def test_never_forwarded_again(one_link):
     """What one node forwards to us goes to nobody else, even if we know where the key is."""
-    node, link = one
+    node, link = one_link
     (remote,) = keys(1)
     link.present(remote)
     knows(node, 1)
@@ -254,199 +224,14 @@ def test_never_forwarded_again(one):
     node.expect_reconciled()
 
 
-# --- who is used ----------------------------------------------------------------------------------
-
-
-@pytest.mark.subset
-def test_the_oldest_link_is_used(two):
-    node, first, second = two
-    (key,) = keys(1)
-    client = node.login()
-    second.present(key)
-    knows(node, 1)
-    first.present(key)
-    node.expect({"derp_multiforwarder_created": 1, "derp_clients_remote": 1})
-
-    def goes_by(link):
-        packet = os.urandom(40)
-        client.send_packet(key, packet)
-        assert link.recv_forward() == (client.key, key, packet)
-
-    goes_by(second)
-    second.present(key)  # again: it stays the older one
-    goes_by(second)
-    second.gone(key)
-    node.expect({"derp_multiforwarder_deleted": 1, "derp_clients_remote": 1})
-    goes_by(first)
-    second.present(key)  # now it is the younger one
-    node.expect({"derp_multiforwarder_created": 2})
-    goes_by(first)
-    first.gone(key)
-    node.expect({"derp_multiforwarder_deleted": 2})
-    goes_by(second)
-    second.gone(key)
-    knows(node, 0)
-    client.send_packet(key, b"to nobody")
-    node.expect({'derp_packets_dropped{reason="unknown_dest"}': 1})
-
-
-@pytest.mark.ours
-def test_ways_to_a_key_on_the_page(two):
-    node, first, second = two
-    (key,) = keys(1)
-
-    def expect_row(forwarders, link):
-        def check():
-            rows = {row["key"]: row for row in node.clients() if row["forwarders"]}
-            row = rows.get(derp.node_key(key))
-            assert (row and (row["forwarders"], row["via"])) == (
-                forwarders and (forwarders, derp.node_key(link.node.key)) or None
-            )
-
-        eventually(check)
-
-    second.present(key)
-    expect_row(1, second)
-    first.present(key)
-    expect_row(2, second)
-    second.gone(key)
-    expect_row(1, first)
-    first.gone(key)
-    expect_row(0, None)
-
-
-def test_flows_follow_the_link(two):
-    """A flow that changes its way keeps counting, and names the last one."""
-    node, first, second = two
-    (key,) = keys(1)
-    client = node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
-    client.send_packet(key, b"12345")
-    first.recv_forward()
-    first.gone(key)
-    node.expect({"derp_multiforwarder_deleted": 1})
-    client.send_packet(key, b"12345")
-    second.recv_forward()
-    node.expect({"derp_packets_forwarded_out": 2})
-    if node.derper:
-        return
-
-    def check():
-        row = row_of(node, dst=derp.node_key(key))
-        assert row["fwded_to"] == derp.node_key(second.node.key)
-        assert (row["packets"], row["fwded_packets"], row["fwded_bytes"]) == (2, 2, 10)
-
-    eventually(check)
-
-
-def test_not_here_forgets(two):
-    """A link that says of a key that it isn't there is not used for it again."""
-    node, first, second = two
-    (key,) = keys(1)
-    client = node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
-    client.send_packet(key, derp.disco())
-    first.recv_forward()
-    first.gone(key, reason=derp.GONE_NOT_HERE)
-    node.expect({"derp_multiforwarder_deleted": 1})
-    client.send_packet(key, derp.disco())
-    second.recv_forward()
-    second.gone(key, reason=derp.GONE_NOT_HERE)
-    knows(node, 0)
-    client.send_packet(key, derp.disco())
-    assert client.recv_peer_gone() == (key, derp.GONE_NOT_HERE)
-
-
-def test_gone_by_whom_it_never_was(two):
-    """That a key is gone counts only from a link that had it."""
-    node, first, second = two
-    (key,) = keys(1)
-    client = node.login()
-    first.present(key)
-    knows(node, 1)
-    second.gone(key)
-    node.expect({"derp_packet_forwarder_delete_other_value": 1, "derp_clients_remote": 1})
-    client.send_packet(key, b"hello")
-    assert first.recv_forward() == (client.key, key, b"hello")
-    second.gone(*keys(10))
-    second.gone(client.key)
-    client.send_packet(client.key, b"here I am")
-    assert client.recv_packet() == (client.key, b"here I am")
-
-
-def test_unknown_reasons_are_reasons(one):
-    node, link = one
-    link.present(*(known := keys(3)))
-    knows(node, 3)
-    link.gone(known[0], reason=2)
-    link.gone(known[1], reason=255)
-    knows(node, 1)
-
-
-# --- the end of a key -----------------------------------------------------------------------------
-
-
-def test_leaving_the_region(two):
-    """Who received from a key is told when it is gone from the last place that it was at."""
-    node, first, second = two
-    src = derp.PrivateKey.generate()
-    key = bytes(src.public_key)
-    peer, receiver, bystander = mesh_peer(node), node.login(), node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
-    here = node.login(private=src)
-    peer.forward(key, receiver.key, b"hello")
-    assert receiver.recv_packet() == (key, b"hello")
-    first.gone(key)
-    node.expect({"derp_multiforwarder_deleted": 1})
-    here.close()
-    knows(node, 1)
-    receiver.sync()
-    assert not receiver.waiting, "it is with the second still"
-    second.gone(key)
-    assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)
-    bystander.sync()
-    assert not bystander.waiting
-
-
-def test_moving_here_before_leaving_there(one):
-    """The key never was away."""
-    node, link = one
-    src = derp.PrivateKey.generate()
-    key = bytes(src.public_key)
-    peer, receiver = mesh_peer(node), node.login()
-    link.present(key)
-    knows(node, 1)
-    peer.forward(key, receiver.key, b"hello")
-    receiver.recv_packet()
-    here = node.login(private=src)
-    knows(node, 0)
-    link.gone(key)
-    other = keys(1)
-    link.present(*other)
-    knows(node, 1)
-    receiver.sync()
-    assert not receiver.waiting
-    here.close()
-    assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)
-
-
 # --- the end of a link ----------------------------------------------------------------------------
 
 
 @pytest.mark.subset
 @pytest.mark.parametrize("end", ["close", "reset"])
-def test_a_broken_link(two, end):
+def test_a_broken_link(two_links, end):
     """All that it reached is forgotten, and who knew of it is told; then it is dialled again."""
-    node, broken, other = two
+    node, broken, other = two_links
     mine, both = keys(50), keys(5)
     peer, receiver, bystander = mesh_peer(node), node.login(), node.login()
     broken.present(*mine, *both)
@@ -480,9 +265,9 @@ def test_a_broken_link(two, end):
 
 
 @pytest.mark.ours
-def test_another_server_behind_the_same_host(one):
+def test_another_server_behind_the_same_host(one_link):
     """A link whose server comes back with another key is a link still."""
-    node, link = one
+    node, link = one_link
     link.present(*keys(3))
     knows(node, 3)
     link.close()
@@ -501,14 +286,14 @@ def test_another_server_behind_the_same_host(one):
         (row,) = node.links()
         assert (row["server"], row["state"]) == (derp.node_key(fake.key), "up")
         assert (row["dials"], row["logins"]) == (2, 2)
-        assert row_of(node, dst=derp.node_key(remote))["fwded_to"] == derp.node_key(fake.key)
+        assert flow_of(node, dst=derp.node_key(remote))["fwded_to"] == derp.node_key(fake.key)
 
     eventually(check)
 
 
 @pytest.mark.ours
-def test_a_node_that_restarts_is_used_until_it_closes(one):
-    node, link = one
+def test_a_node_that_restarts_is_used_until_it_closes(one_link):
+    node, link = one_link
     link.present(*keys(3))
     knows(node, 3)
     link.send_frame(derp.RESTARTING, bytes(8))

@@ -98,9 +98,7 @@ class Wire:
             far_reader, far_writer = await self._reach()
             ends.add(far_writer)
             self.ends.add(far_writer)
-            await asyncio.gather(
-                self._pump(reader, far_writer), self._pump(far_reader, writer)
-            )
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         except OSError:
             pass
         finally:
