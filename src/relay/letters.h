@@ -126,6 +126,7 @@ struct client_row {
 	uint64_t since_ms;                                /* monotonic */
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	uint32_t queue_bytes; /* waiting now */
+	uint16_t worker;      /* that owns the key */
 	/* of the key */
 	uint32_t forwarders; /* mesh links that reach it */
 	struct key via;      /* server of the one that is used; zero without */

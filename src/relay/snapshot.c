@@ -46,9 +46,11 @@ static void name_flow(void *worker, const struct flow *f, struct flow_row *row)
 		row->fwded_to = w->region.link[m->link].server;
 }
 
-static void node_totals(struct client_row *row, const struct peer *p, const struct link_view *via)
+static void node_totals(
+    struct client_row *row, const struct peer *p, const struct link_view *via, uint16_t worker)
 {
 	row->key = p->key;
+	row->worker = worker;
 	row->forwarders = p->nforwarders;
 	if (via && p->nconns == 0)
 		row->via = via->server;
@@ -100,7 +102,7 @@ static void peer_rows(struct worker *w, struct client_part *part, const struct p
 
 	if (p->logins == 0 && !via)
 		return; /* only ever asked for */
-	node_totals(&node, p, via);
+	node_totals(&node, p, via, (uint16_t)w->self);
 	do {
 		struct client_row *row;
 

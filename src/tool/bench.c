@@ -219,7 +219,7 @@ static uint32_t clients_of(const struct bench_options *o)
 {
 	switch (o->kind) {
 	case BENCH_BULK:
-		return 2 * (uint32_t)o->pairs;
+		return bench_bulk_clients(o);
 	case BENCH_CHATTER:
 		return (uint32_t)o->clients;
 	case BENCH_IDLE:
@@ -267,6 +267,8 @@ static void bench_free(struct bench *b)
 	for (uint32_t i = 0; i < b->n_clients; i++)
 		bench_client_fini(&b->client[i]);
 	free(b->client);
+	free(b->pair);
+	free(b->sends_in);
 	free(b->phase_ns);
 	free(b->order);
 	free(b->spare);

@@ -5,17 +5,37 @@
  * turn of the loop go out in one send. With -rate, packets are also held back until they are due;
  * pairs take turns, so that they don't all send at once.
  */
+#include <string.h>
+
 #include "tool/bench_run.h"
 
 /* Paced: never wakes more often than that. */
 #define TICK_MIN_NS 50000.0
 
-/* Streams 0..pairs-1 go forward, those behind them back. */
+/* With -cross: so many more clients than needed, so that enough of them are where they should be.
+ */
+#define SPARE_FACTOR 2
+#define SPARE_MORE 32
+/* With -to: until the nodes know of each other's clients. */
+#define PRESENCE_NS 1000000000u
+
 static struct bench_stream *stream_of(struct bench *b, const struct bench_client *c)
 {
-	uint32_t id = c->index / 2 + (c->index % 2) * (uint32_t)b->opt.pairs;
+	uint32_t id = b->sends_in[c->index];
 
-	return id < b->traffic.n ? &b->traffic.stream[id] : NULL;
+	return id != UINT32_MAX ? &b->traffic.stream[id] : NULL;
+}
+
+static bool any_worker(const struct bench_options *o)
+{
+	return strcmp(o->cross, "any") == 0;
+}
+
+uint32_t bench_bulk_clients(const struct bench_options *o)
+{
+	uint32_t n = 2 * (uint32_t)o->pairs;
+
+	return any_worker(o) ? n : SPARE_FACTOR * n + SPARE_MORE;
 }
 
 /* How many packets of a stream are due by now. */
@@ -72,18 +92,66 @@ static void arrived(struct bench *b, struct bench_stream *s)
 	bench_eager(b, &b->client[s->from]);
 }
 
+/* Pairs of clients on two workers, or on one. */
+static bool choose_pairs(struct bench *b)
+{
+	int *worker = must_calloc(b->n_clients, sizeof(*worker));
+	bool apart = strcmp(b->opt.cross, "yes") == 0, ok = bench_workers(b, worker);
+	bool turned;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; ok && i < b->n_clients && n < 2 * (uint32_t)b->opt.pairs; i++) {
+		for (uint32_t j = i + 1; worker[i] >= 0 && j < b->n_clients; j++) {
+			if (worker[j] < 0 || (worker[j] != worker[i]) != apart)
+				continue;
+			/* Each worker has as many senders as receivers. */
+			turned = apart && n / 2 % 2 && worker[i] < worker[j];
+			b->pair[n++] = turned ? j : i;
+			b->pair[n++] = turned ? i : j;
+			worker[i] = worker[j] = -1;
+		}
+	}
+	free(worker);
+	if (ok && n < 2 * (uint32_t)b->opt.pairs)
+		bench_fail(b, "-cross %s: there are only %u such pairs among %u clients",
+		    b->opt.cross, n / 2, b->n_clients);
+	return !bench_over(b);
+}
+
+static void make_streams(struct bench *b)
+{
+	uint32_t pairs = (uint32_t)b->opt.pairs;
+
+	for (uint32_t i = 0; i < b->n_clients; i++)
+		b->sends_in[i] = UINT32_MAX;
+	for (uint32_t id = 0; id < b->traffic.n; id++) {
+		uint32_t k = 2 * (id % pairs) + id / pairs;
+		uint32_t from = b->pair[k], to = b->pair[k ^ 1];
+
+		b->sends_in[from] = id;
+		bench_stream_init(&b->traffic, id, from, &b->client[from].keys.public, to,
+		    &b->client[to].keys.public);
+	}
+}
+
 static bool run(struct bench *b)
 {
 	uint32_t pairs = (uint32_t)b->opt.pairs;
 
-	bench_make(b, 2 * pairs, b->opt.both ? 2 * pairs : pairs, 2 * BENCH_WINDOW_MAX);
-	for (uint32_t id = 0; id < b->traffic.n; id++) {
-		uint32_t from = 2 * (id % pairs) + id / pairs, to = from ^ 1;
-
-		bench_stream_init(&b->traffic, id, from, &b->client[from].keys.public, to,
-		    &b->client[to].keys.public);
-	}
-	return bench_connect(b, 0, b->n_clients) && bench_measure(b);
+	bench_make(
+	    b, bench_bulk_clients(&b->opt), b->opt.both ? 2 * pairs : pairs, 2 * BENCH_WINDOW_MAX);
+	b->pair = must_calloc(2 * pairs, sizeof(*b->pair));
+	b->sends_in = must_calloc(b->n_clients, sizeof(*b->sends_in));
+	for (uint32_t k = 0; k < 2 * pairs; k++)
+		b->pair[k] = k;
+	for (uint32_t k = 1; *b->opt.to && k < 2 * pairs; k += 2)
+		b->client[k].other = true;
+	if (!bench_connect(b, 0, b->n_clients) || (!any_worker(&b->opt) && !choose_pairs(b)))
+		return false;
+	make_streams(b);
+	if (*b->opt.to)
+		bench_until(b, b->net.now_ns + PRESENCE_NS, false);
+	return bench_measure(b);
 }
 
 const struct bench_load bench_bulk = {.run = run, .pump = pump, .arrived = arrived};

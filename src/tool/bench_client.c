@@ -78,7 +78,8 @@ static void poll_for(struct bench_client *c, bool out)
 
 bool bench_client_open(struct bench_client *c)
 {
-	const struct sockaddr *sa = (const struct sockaddr *)&c->net->addr.ss;
+	const struct addr *to = c->other ? &c->net->to : &c->net->addr;
+	const struct sockaddr *sa = (const struct sockaddr *)&to->ss;
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
 	int on = 1;
 
@@ -87,7 +88,7 @@ bool bench_client_open(struct bench_client *c)
 	if (c->fd < 0)
 		return false;
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(c->fd, sa, c->net->addr.len) != 0 && errno != EINPROGRESS) {
+	if (connect(c->fd, sa, to->len) != 0 && errno != EINPROGRESS) {
 		int e = errno;
 
 		close(c->fd);

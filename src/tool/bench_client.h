@@ -41,6 +41,7 @@ struct bench_client {
 	uint32_t index;
 	bool has_server_key; /* from the certificate chain */
 	bool polls_out;
+	bool other;  /* it connects to net->to */
 	bool listed; /* on the load's list */
 	struct bench_tls tls;
 	struct login_keys keys;

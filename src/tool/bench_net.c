@@ -18,33 +18,34 @@
 /* Handshakes that take too long are looked for this often. */
 #define SWEEP_NS 100000000u
 
-/* The first address of the server that there is. */
-static bool resolve(struct bench_net *n, const struct bench_options *o)
+/* The first address of a server that there is. */
+static bool resolve(
+    const struct bench_options *o, const char *flag, const char *server, struct addr *addr)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list;
 	char host[ADDR_HOST_LEN], err[160];
 	uint16_t port;
 	int r;
 
-	if (addr_split(o->server, host, &port, err, sizeof(err)) != 0) {
-		fprintf(stderr, "sluice bench: -server %s: %s\n", o->server, err);
+	if (addr_split(server, host, &port, err, sizeof(err)) != 0) {
+		fprintf(stderr, "sluice bench: -%s %s: %s\n", flag, server, err);
 		return false;
 	}
 	r = getaddrinfo(host[0] ? host : "127.0.0.1", NULL, &hints, &list);
 	if (r != 0) {
-		fprintf(stderr, "sluice bench: -server %s: %s\n", o->server, gai_strerror(r));
+		fprintf(stderr, "sluice bench: -%s %s: %s\n", flag, server, gai_strerror(r));
 		return false;
 	}
-	memcpy(&n->addr.ss, list->ai_addr, list->ai_addrlen);
-	n->addr.len = list->ai_addrlen;
+	memcpy(&addr->ss, list->ai_addr, list->ai_addrlen);
+	addr->len = list->ai_addrlen;
 	freeaddrinfo(list);
-	addr_set_port(&n->addr, port);
-	if (!addr_is_loopback((struct sockaddr *)&n->addr.ss) && !o->own_server) {
+	addr_set_port(addr, port);
+	if (!addr_is_loopback((struct sockaddr *)&addr->ss) && !o->own_server) {
 		fprintf(stderr,
 		    "sluice bench: %s is not on loopback: putting load on it is for those who run "
 		    "it; "
 		    "if that is you, say -i-own-this-server\n",
-		    o->server);
+		    server);
 		return false;
 	}
 	return true;
@@ -60,7 +61,8 @@ bool bench_net_init(struct bench_net *n, const struct bench_options *o, bool lea
 	n->server = o->server;
 	n->fast_start = o->fast_start;
 	n->handshake_timeout_ns = (uint64_t)(o->handshake_timeout_s * 1e9);
-	if (!resolve(n, o))
+	if (!resolve(o, "server", o->server, &n->addr) ||
+	    (o->to && *o->to && !resolve(o, "to", o->to, &n->to)))
 		return false;
 	if (o->tls) {
 		n->ctx = bench_tls_context(o->cipher, lean);

@@ -47,6 +47,7 @@ struct bench_net {
 	SSL_CTX *ctx; /* NULL: plain TCP */
 	bool fast_start;
 	struct addr addr;
+	struct addr to;     /* of clients with `other` set */
 	const char *server; /* as given, for the request's Host */
 	uint64_t handshake_timeout_ns;
 	uint64_t now_ns;                 /* read at each wake-up and each receive */

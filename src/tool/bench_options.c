@@ -51,6 +51,10 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 	X(IN_BULK, "pairs", OPT_INT, pairs, "16", 1, 16384, "N", "pairs of clients")            \
 	X(IN_BULK, "window", OPT_INT, window, "28", 1, BENCH_WINDOW_MAX, "N",                   \
 	    "packets in flight a pair (derper drops above 32)")                                 \
+	X(IN_BULK, "to", OPT_TEXT, to, "", 0, 0, "HOST:PORT",                                   \
+	    "where those who receive connect: another node of the region")                      \
+	X(IN_BULK, "cross", OPT_TEXT, cross, "any", 0, 0, "yes|no|any",                         \
+	    "pairs whose ends are on two workers of sluice, or on one (asks /debug/clients)")   \
 	X(IN_BULK, "both", OPT_BOOL, both, "false", 0, 0, "", "send both ways in each pair")    \
 	X(IN_BULK, "rate", OPT_NUMBER, rate, "0", 0, 1e7, "N",                                  \
 	    "packets a second and sender; 0: as fast as the window lets")                       \

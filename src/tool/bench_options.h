@@ -32,6 +32,8 @@ enum bench_kind {
 struct bench_options {
 	enum bench_kind kind;
 	const char *server; /* HOST:PORT */
+	const char *to;     /* the same for those who receive in bulk; "": there, too */
+	const char *cross;  /* bulk: "any"; "yes" or "no": pairs on two workers or on one */
 	bool tls;
 	bool fast_start;
 	bool own_server; /* -i-own-this-server: it need not be on loopback */

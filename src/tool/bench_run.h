@@ -68,11 +68,13 @@ struct bench {
 	struct bench_mark end;
 
 	/* loads' own */
-	uint64_t start_ns; /* paced loads: time 0 of the schedule */
-	uint64_t late_ns;  /* paced loads: how far behind its schedule the load was at worst */
-	uint64_t skipped;  /* paced loads: packets not sent because the socket was full */
-	uint64_t done;     /* churn: see bench_mark */
-	uint64_t failures; /* churn: connections that failed */
+	uint32_t *pair;     /* bulk: clients, each sender before its receiver */
+	uint32_t *sends_in; /* bulk: the stream in which a client sends, UINT32_MAX: none */
+	uint64_t start_ns;  /* paced loads: time 0 of the schedule */
+	uint64_t late_ns;   /* paced loads: how far behind its schedule the load was at worst */
+	uint64_t skipped;   /* paced loads: packets not sent because the socket was full */
+	uint64_t done;      /* churn: see bench_mark */
+	uint64_t failures;  /* churn: connections that failed */
 	uint32_t failures_in_row;
 	uint64_t *phase_ns; /* chatter: when in its period each client sends */
 	uint32_t *order;    /* chatter: clients by that */
@@ -103,6 +105,11 @@ void bench_eager(struct bench *b, struct bench_client *c);
 struct bench_client *bench_eager_next(struct bench *b);
 /* Fails the run with a line on standard error. */
 void bench_fail(struct bench *b, const char *fmt, ...) printf_like(2, 3);
+
+/* How many clients bulk connects; with -cross more than it uses. */
+uint32_t bench_bulk_clients(const struct bench_options *o);
+/* bench_workers.c: the worker of each client, as the server's page says; -1: it doesn't say. */
+bool bench_workers(struct bench *b, int *worker) must_use;
 
 /* bench_report.c */
 void bench_report(const struct bench *b);

@@ -251,14 +251,14 @@ static bool json_row(struct stream *s, struct http_out *o)
 	row_app(row, app);
 	if (row->number)
 		table_time(s->reader.shot, row->since_ms, since);
-	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so}", "key", key,
+	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so si}", "key", key,
 	    "conn", number(row->number), "connected", row->number != 0, "remote",
 	    (int)client_remote(row), "via", via, "forwarders", (int)row->forwarders, "addr", addr,
 	    "since", since, "home", (int)row->home, "app", app, "rx_packets",
 	    number(row->rx_packets), "rx_bytes", number(row->rx_bytes), "tx_packets",
 	    number(row->tx_packets), "tx_bytes", number(row->tx_bytes), "queue_bytes",
 	    number(row->queue_bytes), "flows", number(row->flows), "other", other_json(row), "node",
-	    node_json(row));
+	    node_json(row), "worker", (int)row->worker);
 	CHECK(object);
 #define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
 	CLIENT_FLAGS(X)

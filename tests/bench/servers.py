@@ -139,10 +139,10 @@ class Server:
         self.stop()
 
 
-def bench(program, server, tls, args, limit_s=300):
-    """Runs a load against a server and returns what it reports."""
+def bench(program, server, tls, args, limit_s=300, pid=None):
+    """Runs a load against a server and returns what it reports; of another process with pid."""
     command = [program, "bench", *args, "-server", server.address, f"-tls={str(tls).lower()}",
-               "-pid", str(server.process.pid), "-json"]
+               "-pid", str(pid or server.process.pid), "-json"]
     try:
         out = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                              timeout=limit_s)
