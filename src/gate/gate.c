@@ -86,8 +86,6 @@ static void listener_ready(struct watch *watch, uint32_t events)
 		    watch->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			if (l->inet)
-				gate_set_options(g->config, fd);
 			visitor_new(g, fd, l, &addr);
 			continue;
 		}
@@ -271,7 +269,7 @@ struct gate *gate_new(const struct gate_config *config, struct mail *mail, SSL_C
 	g->now_ms = clock_ms();
 	loop_init(&g->loop);
 	g->bell = (struct watch){.ready = letters_bell, .fd = mail_bell_fd(mail, g->self)};
-	CHECK(loop_add(&g->loop, &g->bell, EPOLLIN) == 0);
+	CHECK(loop_add(&g->loop, &g->bell, EPOLLIN | EPOLLET) == 0);
 	wheel_init(&g->wheel, g->now_ms);
 	wheel_set(&g->wheel, &g->tick, g->now_ms + TICK_MS);
 	g->cipher = must_alloc(GATE_READ_MAX);
@@ -300,8 +298,10 @@ void gate_listen(struct gate *g, int fd, enum listener_kind kind, bool tls, bool
 	    .gate = g,
 	    .kind = kind,
 	    .tls = tls,
-	    .inet = inet,
 	};
+	/* Inherited by what it accepts. */
+	if (inet)
+		gate_set_options(g->config, fd);
 	CHECK(loop_add(&g->loop, &l->watch, EPOLLIN) == 0);
 }
 

@@ -44,7 +44,6 @@ struct listener {
 	struct gate *gate;
 	enum listener_kind kind;
 	bool tls;
-	bool inet; /* a TCP socket, not a Unix one */
 };
 
 struct visitor;

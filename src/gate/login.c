@@ -16,6 +16,7 @@ static void greet(struct visitor *v)
 {
 	uint8_t frame[LOGIN_FRAME_MAX];
 
+	v->ungreeted = false;
 	visitor_send(v, frame, login_put_server_key(&v->gate->config->keys->public, frame));
 }
 
@@ -107,7 +108,11 @@ bool login_begin(struct visitor *v)
 	v->state = VISIT_LOGIN;
 	visitor_deadline(v, LOGIN_MS);
 	visitor_used(v, r->head_len);
-	greet(v);
+	/* Who starts fast has said all behind the request: then ServerKey and ServerInfo are one
+	 * send, the worker's. */
+	v->ungreeted = true;
+	if (v->in_len == 0 || v->ws)
+		greet(v);
 	if (!v->dead && v->ws)
 		reopen_ws(v);
 	return true;
@@ -119,6 +124,8 @@ static void refuse(struct visitor *v, const char *why)
 
 	addr_format((const struct sockaddr *)&v->addr, addr);
 	log_debug("login from %s refused: %s", addr, why);
+	if (v->ungreeted)
+		greet(v);
 	visitor_close(v, CLOSE_LOGIN_FAILED);
 }
 
@@ -156,6 +163,9 @@ static struct admit *admit_new(struct visitor *v, const struct client_info *info
 	if (a->mesh_peer)
 		gate_keep_alive(a->fd);
 	addr_ip16((const struct sockaddr *)&v->addr, a->addr.s6_addr);
+	if (v->ungreeted)
+		a->greeting_len =
+		    (uint32_t)login_put_server_key(&v->gate->config->keys->public, a->greeting);
 	a->server_info_len = (uint32_t)login_put_server_info(secret, a->server_info);
 	if (early)
 		memcpy(a->early, v->in + used, early);
@@ -211,19 +221,19 @@ void login_advance(struct visitor *v)
 	uint32_t len;
 
 	/* The greeting first: a worker begins with an empty socket. */
-	if (v->dead || v->out || v->in_len == 0)
+	if (v->dead || v->out)
 		return;
-	if (v->in[0] != FRAME_CLIENT_INFO) {
+	if (v->in_len > 0 && v->in[0] != FRAME_CLIENT_INFO) {
 		refuse(v, "the first frame is not ClientInfo");
 		return;
 	}
-	if (v->in_len < FRAME_HEADER_LEN)
-		return;
-	len = frame_payload_len(v->in);
+	len = v->in_len < FRAME_HEADER_LEN ? CLIENT_INFO_MIN : frame_payload_len(v->in);
 	if (len < CLIENT_INFO_MIN || len > CLIENT_INFO_MAX) {
 		refuse(v, "ClientInfo has a bad length");
 		return;
 	}
-	if (v->in_len - FRAME_HEADER_LEN >= len)
+	if (v->in_len >= FRAME_HEADER_LEN + len)
 		client_info(v, v->in + FRAME_HEADER_LEN, len);
+	else if (v->ungreeted)
+		greet(v);
 }

@@ -23,6 +23,7 @@
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
 static void visitor_ready(struct watch *watch, uint32_t events);
+static void visitor_read(struct visitor *v);
 
 static void turn_away(struct gate *g, int fd, bool tls, enum close_reason why)
 {
@@ -81,6 +82,8 @@ void visitor_new(
 	visitor_deadline(v, HANDSHAKE_MS);
 	if (loop_add(&g->loop, &v->watch, EPOLLIN) < 0)
 		visitor_close(v, CLOSE_NO_MEMORY);
+	else if (l->tls)
+		visitor_read(v); /* with a crowd waiting, it has said something by now */
 }
 
 static void reply_end(struct visitor *v)

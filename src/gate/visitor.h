@@ -51,6 +51,7 @@ struct visitor {
 	bool is_ready; /* on the gate's list */
 	bool eof;      /* close_notify came behind what it said */
 	bool not_ideal;
+	bool ungreeted; /* ServerKey is still to be sent: with ServerInfo, if the login is here */
 
 	struct timer timer;
 	struct sockaddr_storage addr;

@@ -77,8 +77,8 @@ void aead_end(struct aead *a)
 	EVP_CIPHER_CTX_free(a->evp);
 	a->evp = NULL;
 #ifdef HAVE_IPSEC_MB
-	OPENSSL_cleanse(&a->gcm, sizeof(a->gcm));
-	OPENSSL_cleanse(&a->context, sizeof(a->context));
+	explicit_bzero(&a->gcm, sizeof(a->gcm));
+	explicit_bzero(&a->context, sizeof(a->context));
 #endif
 }
 

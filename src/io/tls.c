@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -19,6 +20,7 @@ struct shake {
 	/* of a client */
 	const uint8_t *pin;  /* the caller's; NULL without */
 	unsigned long error; /* OpenSSL's, why it failed; 0 unknown */
+	uint32_t flights;    /* of a server: calls so far */
 };
 
 /* A connection is on OpenSSL (handshake, TLS 1.2) or on our record layer, never on both. */
@@ -50,7 +52,8 @@ void tls_use_records(bool on)
 static void wipe_free(void *p, const char *file, int line)
 {
 	if (p) {
-		OPENSSL_cleanse(p, malloc_usable_size(p));
+		/* explicit_bzero is memset: OPENSSL_cleanse is slow for 16 KiB. */
+		explicit_bzero(p, malloc_usable_size(p));
 		free(p);
 	}
 }
@@ -170,6 +173,15 @@ static void log_key(const SSL *ssl, const char *line)
 		t->shake->server_len = n;
 }
 
+/* OpenSSL prints five secrets a handshake, byte by byte, of which we want two: a server is deaf
+ * until those of the handshake itself have gone by, which is before EncryptedExtensions. One thread
+ * uses a context at a time. */
+static void listen_for_keys(const SSL *ssl, int where, int ret)
+{
+	if (where & SSL_CB_LOOP && SSL_get_state(ssl) == TLS_ST_SW_ENCRYPTED_EXTENSIONS)
+		SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), log_key);
+}
+
 /* What both sides have in common; false when OpenSSL fails. */
 static bool set_up(SSL_CTX *ctx)
 {
@@ -197,6 +209,7 @@ SSL_CTX *tls_server_ctx_new(void)
 		return NULL;
 	}
 	if (ctx) {
+		SSL_CTX_set_info_callback(ctx, listen_for_keys);
 		SSL_CTX_set_num_tickets(ctx, 0);
 		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	}
@@ -444,6 +457,9 @@ enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out)
 {
 	int ret;
 
+	if (!t->client)
+		SSL_CTX_set_keylog_callback(
+		    SSL_get_SSL_CTX(t->ssl), t->shake->flights++ ? log_key : NULL);
 	t->in = in;
 	t->out = out;
 	ret = SSL_do_handshake(t->ssl);
@@ -537,6 +553,11 @@ void tls_close(struct tls *t, struct sink *out)
 		SSL_shutdown(t->ssl);
 	ERR_clear_error();
 	t->out = NULL;
+}
+
+bool tls_on_records(const struct tls *t)
+{
+	return !t->ssl;
 }
 
 int tls_minor_version(const struct tls *t)

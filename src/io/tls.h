@@ -84,5 +84,7 @@ void tls_close(struct tls *t, struct sink *out);
 
 /* 12 or 13; once the handshake is done. */
 int tls_minor_version(const struct tls *t);
+/* Records are ours, OpenSSL is out of it; once the handshake is done. */
+bool tls_on_records(const struct tls *t);
 
 #endif

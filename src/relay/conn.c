@@ -125,8 +125,9 @@ void conn_admit(struct worker *w, struct admit *a)
 	conn_arm(c);
 	/* ServerInfo first: nothing else can be queued before it, as nobody knew of this
 	 * connection. */
-	conn_put_control(c, FRAME_SERVER_INFO, a->server_info + FRAME_HEADER_LEN,
-	    a->server_info_len - FRAME_HEADER_LEN);
+	if (a->greeting_len > 0)
+		conn_put_frames(c, a->greeting, a->greeting_len, 1);
+	conn_put_frames(c, a->server_info, a->server_info_len, 1);
 	if (!c->dead && loop_add(&w->loop, &c->watch, EPOLLIN) < 0)
 		conn_close(c, CLOSE_NO_MEMORY);
 	if (!c->dead)
@@ -136,12 +137,15 @@ void conn_admit(struct worker *w, struct admit *a)
 }
 
 /* Says good-bye to the TLS peer as far as the socket takes it at once. */
-static void send_close_notify(struct conn *c)
+static void send_close_notify(struct conn *c, enum close_reason why)
 {
 	uint8_t bye[256];
 	struct sink out = {.p = bye, .cap = sizeof(bye)};
 
 	if (!c->tls || c->sealed)
+		return;
+	/* Who has closed for good hears nothing any more. */
+	if (why == CLOSE_CLIENT && recv(c->watch.fd, bye, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 		return;
 	tls_close(c->tls, &out);
 	if (out.len > 0 && send(c->watch.fd, bye, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -178,7 +182,7 @@ void conn_close(struct conn *c, enum close_reason why)
 		count(&w->counters, C_WRITE_TIMEOUTS, 1);
 	stall_drop_all(c);
 	if (why != CLOSE_TLS_FAILED)
-		send_close_notify(c);
+		send_close_notify(c, why);
 	loop_del(&w->loop, &c->watch);
 	wheel_clear(&w->wheel, &c->timer);
 	flow_set_fini(&w->flows, &c->flows);

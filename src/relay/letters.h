@@ -61,11 +61,13 @@ struct admit {
 				server's, and there is no ServerInfo to send */
 	uint8_t link, epoch; /* which one */
 	bool not_ideal;
-	uint64_t number;      /* counts logins of this process */
-	struct in6_addr addr; /* IPv4 as mapped */
-	uint16_t port;        /* host order */
+	uint64_t number;                   /* counts logins of this process */
+	struct in6_addr addr;              /* IPv4 as mapped */
+	uint16_t port;                     /* host order */
+	uint32_t greeting_len;             /* of ServerKey; 0: it has been sent */
+	uint8_t greeting[LOGIN_FRAME_MAX]; /* whole frame */
 	uint32_t server_info_len;
-	uint8_t server_info[LOGIN_FRAME_MAX]; /* whole frame, sent first of all */
+	uint8_t server_info[LOGIN_FRAME_MAX]; /* whole frame, behind it, before all else */
 	uint32_t early_len;
 	uint8_t early[]; /* stream bytes that came behind ClientInfo */
 };
@@ -153,7 +155,7 @@ struct letters_post {
 /* A log sink (log_set_sink, with a struct letters_post): mails the line to main. Main may be behind
  * by a ring of lines; then it is lost. */
 void letters_log(void *post, const char *line, size_t len);
-/* What a watch on a thread's own bell does: quiets it. */
+/* What a watch on a thread's own bell does: nothing, it is only to be woken. Watch for edges. */
 void letters_bell(struct watch *watch, uint32_t events);
 
 #endif

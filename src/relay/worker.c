@@ -535,7 +535,7 @@ struct worker *worker_new(
 	set_clock(w);
 	loop_init(&w->loop);
 	w->bell = (struct watch){.ready = letters_bell, .fd = mail_bell_fd(mail, self)};
-	CHECK(loop_add(&w->loop, &w->bell, EPOLLIN) == 0);
+	CHECK(loop_add(&w->loop, &w->bell, EPOLLIN | EPOLLET) == 0);
 	wheel_init(&w->wheel, w->now_ms);
 	wheel_set(&w->wheel, &w->tick, w->now_ms + SWEEP_EVERY_MS);
 	pool_init(&w->pool, config->queue_memory);

@@ -21,6 +21,9 @@
 static SSL_CTX *server_ctx;
 
 /* What a client is like. */
+/* Records of TLS 1.3 are our own. */
+static bool ours = true;
+
 struct suite {
 	const char *name;
 	int version;
@@ -195,6 +198,7 @@ static void pair_up(struct pair *p, const struct suite *s)
 {
 	pair_init(p, s);
 	assert_true(handshake(p, ALL));
+	assert_int_equal(tls_on_records(p->tls), ours && s->version == TLS1_3_VERSION);
 }
 
 static uint8_t *pattern(size_t len)
@@ -665,5 +669,11 @@ int main(void)
 	    cmocka_unit_test(test_no_room),
 	};
 
-	return cmocka_run_group_tests_name("tls", tests, make_server, free_server);
+	int failed = cmocka_run_group_tests_name("tls", tests, make_server, free_server);
+
+	/* The other engine must not be told from ours. */
+	ours = false;
+	tls_use_records(false);
+	return failed +
+	       cmocka_run_group_tests_name("tls on openssl", tests, make_server, free_server);
 }
