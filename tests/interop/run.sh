@@ -45,7 +45,7 @@ export INTEROP_SERVER=$server INTEROP_FLAGS="$*"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-(cd "$here" && go test -count=1 -v -timeout 180s -run "${INTEROP_RUN:-.}" . 2>&1) | tee "$log" || status=$?
+(cd "$here" && go test -count=1 -v -timeout 300s -run "${INTEROP_RUN:-.}" . 2>&1) | tee "$log" || status=$?
 
 # Count the leaves: a test with subtests is only their sum. A test that began and never ended, in a
 # crash or a time-out, has failed.

@@ -384,7 +384,11 @@ def test_ten_thousand_at_once(dialling, fakes):
         client.send_packet(key, b"hello")
         assert link.recv_forward() == (client.key, key, b"hello")
     if not node.derper:
-        assert node.links()[0]["peers"] == 10000
+
+        def check():
+            assert node.links()[0]["peers"] == 10000
+
+        eventually(check)
     link.gone(*keys[5000:])
     node.expect({"derp_clients_remote": 5000})
     link.close()
@@ -414,7 +418,8 @@ def test_a_link_that_never_reads(dialling, fakes):
         b.send_packet(near, packet)
         assert other.recv_forward() == (b.key, near, packet)
     sender.sync()
-    assert memory(node) - before < 24 << 20, "42 MB were sent"
+    if derp.SCALE == 1:  # sanitizers keep memory that was freed
+        assert memory(node) - before < 24 << 20, "42 MB were sent"
 
     def check():
         metrics = node.metrics()
