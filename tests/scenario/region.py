@@ -144,10 +144,21 @@ class Region:
                 assert row["via"] in keys, f"{row['key']} via {row['via']}"
 
     def expect_presence(self, timeout=5, nodes=None, down=()):
-        """All nodes but those that are `down` come to know who is where."""
-        for i in range(self.n) if nodes is None else nodes:
-            if i not in down:
-                eventually(lambda i=i: self.check_presence(i, down), timeout=timeout)
+        """All nodes but those that are `down` come to know who is where. They are asked in turn, as
+        a node makes up its pages anew only once a second."""
+        left = [i for i in (range(self.n) if nodes is None else nodes) if i not in down]
+
+        def check():
+            errors = []
+            for i in left[:]:
+                try:
+                    self.check_presence(i, down)
+                    left.remove(i)
+                except AssertionError as error:
+                    errors.append(f"node {i}: {error}")
+            assert not errors, "\n".join(errors)
+
+        eventually(check, timeout=timeout)
 
     def expect_reconciled(self):
         for node in self.nodes:

@@ -235,6 +235,8 @@ HARMLESS = {
     "unknown": derp.frame(0x7F, os.urandom(1000)),
     "keepalive": derp.frame(derp.KEEP_ALIVE),
     "health": derp.frame(derp.HEALTH, b"all is lost") + derp.frame(derp.HEALTH),
+    "restarting": derp.frame(derp.RESTARTING, bytes(8)),  # what counts is that it closes
+    "restarting, short": derp.frame(derp.RESTARTING, b""),
     "pong for nothing": derp.frame(derp.PONG, bytes(8)),
     "longer presence": derp.peer_present_frame(KEY, more=b"\x05hello"),
     "much longer presence": derp.peer_present_frame(KEY, more=bytes(500)),

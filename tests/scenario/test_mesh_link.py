@@ -61,7 +61,8 @@ def test_round_trips_are_measured(one_link):
     def check():
         with pytest.raises(TimeoutError):
             link.recv(0.01)  # answers pings
-        assert (node.links()[0]["rtt_ms"] or 0) > 0
+        rtt = node.links()[0]["rtt_ms"]
+        assert rtt is not None and 0 < rtt < 1000 * derp.SCALE
 
     eventually(check, timeout=10)
 
@@ -289,16 +290,6 @@ def test_another_server_behind_the_same_host(one_link):
         assert flow_of(node, dst=derp.node_key(remote))["fwded_to"] == derp.node_key(fake.key)
 
     eventually(check)
-
-
-@pytest.mark.ours
-def test_a_node_that_restarts_is_used_until_it_closes(one_link):
-    node, link = one_link
-    link.present(*keys(3))
-    knows(node, 3)
-    link.send_frame(derp.RESTARTING, bytes(8))
-    link.present(*keys(1))
-    knows(node, 4)
 
 
 def test_two_links_to_one_server(dialling, fakes):

@@ -397,11 +397,10 @@ def test_mesh_key_of_wrong_length(node):
         (derp.FORWARD_PACKET, 0),
         (derp.FORWARD_PACKET, 32),
         (derp.FORWARD_PACKET, 63),
-        (derp.FORWARD_PACKET, 64 + 65537),
+        (derp.FORWARD_PACKET, 64 + derp.MAX_PACKET + 1),
     ],
 )
 def test_bad_lengths(node, frame_type, length):
-    too_large = frame_type == derp.FORWARD_PACKET and length > 64
     victim, peer = node.login(), mesh_peer(node).watch()
     flood(peer, 2)
     peer.conn.offer(derp.frame(frame_type, (victim.key * (length // 32 + 1))[:length]))
@@ -409,7 +408,8 @@ def test_bad_lengths(node, frame_type, length):
     victim.sync()
     assert not victim.waiting
     node.expect({"derp_watchers": 0, "derp_clients_local": 1})
-    node.expect_closes(**{"packet_too_large" if too_large else "protocol_error": 1})
+    why = "packet_too_large" if length > 64 + derp.MAX_PACKET else "protocol_error"
+    node.expect_closes(**{why: 1})
 
 
 def test_cut_off_at_every_byte_of_a_mesh_frame(node):
