@@ -6,7 +6,7 @@ import os
 import pytest
 
 import derp
-from region import talk
+from region import meet, talk
 from server import ORACLE, eventually
 
 MIXES = {
@@ -83,7 +83,8 @@ def test_moving(mixed):
     mover = mixed.login(last)
     for step in range(4):
         friend = mixed.login(0)  # derper tells each connection only once
-        mixed.expect_presence()
+        meet(friend, mover)
+        meet(mover, friend)
         talk([(friend, mover), (mover, friend)], 5, 4)
         here = (last + step) % mixed.n
         there = (here + 1) % mixed.n
@@ -97,14 +98,17 @@ def test_moving_without_being_away(region):
     """On the next node first, then off the one before: nobody is told that it has gone."""
     trio = region(3)
     friend, mover = trio.login(0), trio.login(1)
-    trio.expect_presence()
+    meet(mover, friend)
     for here, there in ((1, 2), (2, 0), (0, 1)):
+        meet(friend, mover)
         talk([(friend, mover), (mover, friend)], 3, 2)
         new = trio.login(there, mover.private)
-        trio.expect_presence()
+        # News comes in order: who reaches the later one has heard of the new one as well.
+        meet(friend, trio.login(there))
         trio.leave(here, mover)
-        trio.expect_presence()
         mover = new
+    meet(friend, mover)
+    trio.expect_presence()
     friend.sync()
     assert not friend.waiting
 
