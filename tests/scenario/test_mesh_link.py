@@ -265,6 +265,7 @@ def test_a_broken_link(two_links, end):
     assert not receiver.waiting
 
 
+@pytest.mark.slow
 @pytest.mark.ours
 def test_another_server_behind_the_same_host(one_link):
     """A link whose server comes back with another key is a link still."""
