@@ -346,5 +346,9 @@ bool presence_step(struct worker *w)
 			next_batch(w, v);
 	for (struct watcher *v = w->presence.watchers; v; v = v->next)
 		more |= has_news(v);
+	/* Batches for watchers of this worker go out right behind this, and nobody but the next
+	 * step acknowledges them. */
+	for (const struct conn *c = w->presence.watching; c; c = c->mesh->next_watching)
+		more |= !c->blocked && (c->mesh->ack_due >> w->self & 1);
 	return more;
 }

@@ -360,6 +360,33 @@ static void test_watch(void **state)
 	bed_fini(&b);
 }
 
+/* A flood of several batches needs nothing else to happen: the worker sleeps only behind it. */
+static void test_flood_at_once(void **state)
+{
+	enum { KEYS = 350 };
+	uint8_t f[512], flags;
+	struct bed_client node;
+	struct key k;
+	struct bed b;
+	int told = 0;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	for (int i = 0; i < KEYS; i++)
+		login(&b, 0);
+	node = mesh_login(&b, 0);
+	client_send(&node, "\x10\0\0\0\0", 5);
+	do
+		worker_turn(b.worker[0], false);
+	while (b.worker[0]->busy);
+	while (recv(node.fd, f, 1, MSG_PEEK) == 1) {
+		assert_true(next_presence(&node, &k, &flags));
+		told++;
+	}
+	assert_int_equal(told, KEYS + 1);
+	bed_fini(&b);
+}
+
 /* A model of a watcher's knowledge against what it is told, through random comings and goings while
  * it reads now and then: in the end both agree. */
 static void test_watch_model(void **state)
@@ -625,6 +652,7 @@ int main(void)
 	    cmocka_unit_test(test_again),
 	    cmocka_unit_test(test_on_fwd),
 	    cmocka_unit_test(test_watch),
+	    cmocka_unit_test(test_flood_at_once),
 	    cmocka_unit_test(test_watch_model),
 	    cmocka_unit_test(test_privileges),
 	    cmocka_unit_test(test_close_peer),
