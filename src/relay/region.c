@@ -120,6 +120,11 @@ void region_take_link(struct worker *w, const struct link_letter *l)
 {
 	struct link_view *v = &w->region.link[l->link];
 
+	/* The link may have moved to another worker since, whose news were faster. */
+	if ((int8_t)(uint8_t)(l->epoch - v->epoch) < 0)
+		return;
+	/* Then that worker tells everybody of it. */
+	v->untold = 0;
 	v->up = l->up;
 	v->epoch = l->epoch;
 	v->worker = l->worker;

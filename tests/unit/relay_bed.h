@@ -137,6 +137,17 @@ static inline struct bed_client bed_link(struct bed *b, uint8_t link, struct key
 	return c;
 }
 
+/* Fills the mailbox of a worker with letters that mean nothing, until it takes no more. */
+static inline void bed_fill(struct bed *b, int from, int to)
+{
+	struct watch_letter *l;
+
+	while ((l = mail_reserve(b->mail, from, to, LETTER_WATCH_ACK, sizeof(*l), true))) {
+		l->ref = (struct conn_ref){.slot = UINT32_MAX};
+		mail_commit(b->mail, from, to);
+	}
+}
+
 static inline void bed_drop_letter(void *arg, int from, const struct letter *l)
 {
 	relay_letter_free(l);

@@ -282,6 +282,64 @@ static void test_again(void **state)
 	bed_fini(&b);
 }
 
+/* A link comes again with another server key, so on another worker, while news of its end wait for
+ * room in that one's mailbox: they undo nothing. */
+static void test_moved(void **state)
+{
+	struct bed_client link, here;
+	struct key k;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	here = login(&b, 1);
+	k = bed_key(1);
+	link = bed_link(&b, 0, bed_key(0));
+	bed_fill(&b, 0, 1);
+	close(link.fd);
+	worker_turn(b.worker[0], false);
+	assert_true(region_waits(b.worker[0]));
+	link = bed_link(&b, 0, bed_key(1));
+	bed_turns(&b, 200); /* until that mailbox is read */
+	for (int w = 0; w < BED_WORKERS; w++) {
+		assert_true(b.worker[w]->region.link[0].up);
+		assert_int_equal(b.worker[w]->region.link[0].worker, 1);
+		assert_false(region_waits(b.worker[w]));
+	}
+	say_present(&link, &k, true);
+	bed_turns(&b, 2);
+	send_packet(&here, &k, "hi", 2);
+	bed_turns(&b, 4);
+	expect_forward(&link, &here.key, &k, "hi", 2);
+	bed_fini(&b);
+}
+
+/* News of a link's earlier connection, over a slower way; epochs go round. */
+static void test_old_news(void **state)
+{
+	struct link_letter l = {.worker = 1, .up = true};
+	struct link_view *v;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	v = &b.worker[0]->region.link[0];
+	for (int i = 1; i < 600; i++) {
+		l.epoch = (uint8_t)i;
+		l.up = true;
+		region_take_link(b.worker[0], &l);
+		assert_true(v->up && v->epoch == l.epoch);
+		l.epoch--;
+		l.up = false;
+		region_take_link(b.worker[0], &l);
+		assert_true(v->up);
+		l.epoch++;
+		region_take_link(b.worker[0], &l);
+		assert_false(v->up);
+	}
+	bed_fini(&b);
+}
+
 /* Never forwarded twice; disco is answered. */
 static void test_on_fwd(void **state)
 {
@@ -650,6 +708,8 @@ int main(void)
 	    cmocka_unit_test(test_flows),
 	    cmocka_unit_test(test_choice),
 	    cmocka_unit_test(test_again),
+	    cmocka_unit_test(test_moved),
+	    cmocka_unit_test(test_old_news),
 	    cmocka_unit_test(test_on_fwd),
 	    cmocka_unit_test(test_watch),
 	    cmocka_unit_test(test_flood_at_once),
