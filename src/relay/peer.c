@@ -5,6 +5,9 @@
 
 #include "relay/conn.h"
 
+/* Records looked at, of those that may not go yet, for one that may. */
+#define TRIM_LOOK 64
+
 void peer_table_init(struct peer_table *t)
 {
 	*t = (struct peer_table){.free = MAP64_NONE};
@@ -69,17 +72,25 @@ static void peer_free(struct peer_table *t, struct peer *p)
 	free(p);
 }
 
-/* The oldest idle record whose watchers have all been told goes. */
-static void idle_trim(struct peer_table *t)
+/* The oldest idle record whose watchers have all been told goes; false when there is none. */
+static bool idle_trim(struct peer_table *t)
 {
 	struct peer *p = t->idle_first;
 
 	if (t->idle <= PEER_IDLE_MAX)
-		return;
-	while (p && p->gone_pending)
+		return false;
+	for (int looked = 0; p && p->gone_pending && looked < TRIM_LOOK; looked++)
 		p = p->idle_next;
-	if (p)
-		peer_free(t, p);
+	if (!p || p->gone_pending)
+		return false;
+	peer_free(t, p);
+	return true;
+}
+
+void peer_trim(struct peer_table *t)
+{
+	while (idle_trim(t))
+		;
 }
 
 static uint32_t slot_new(struct peer_table *t)
@@ -156,10 +167,8 @@ void peer_remove(struct peer_table *t, struct peer *p, struct conn *c)
 	p->past.tx_packets += c->totals.tx_packets;
 	p->past.tx_bytes += c->totals.tx_bytes;
 	p->nconns--;
-	if (!peer_reachable(p)) {
+	if (!peer_reachable(p))
 		idle_push(t, p);
-		idle_trim(t);
-	}
 }
 
 void peer_activate(struct peer *p, struct conn *c)
@@ -207,9 +216,7 @@ bool peer_remove_forwarder(struct peer_table *t, struct peer *p, uint8_t link)
 	if (at < 0)
 		return false;
 	forwarder_take_out(p, at);
-	if (!peer_reachable(p)) {
+	if (!peer_reachable(p))
 		idle_push(t, p);
-		idle_trim(t);
-	}
 	return true;
 }

@@ -95,6 +95,10 @@ static inline uint32_t peer_gen(const struct peer_table *t, const struct peer *p
 	return t->slot[p->slot].gen;
 }
 
+/* Frees those that have been idle longest, until PEER_IDLE_MAX are left: at the end of a turn, when
+ * nobody has one in hand. */
+void peer_trim(struct peer_table *t);
+
 /* A connection joins as the active one. */
 void peer_add(struct peer_table *t, struct peer *p, struct conn *c);
 /* A connection leaves; the one that sent most recently before it becomes active. */

@@ -449,6 +449,7 @@ void worker_turn(struct worker *w, bool may_sleep)
 	mail_publish(w->mail, w->self);
 	mail_release(w->mail, w->self);
 	reap(w);
+	peer_trim(&w->peers);
 }
 
 /* Says that the relay restarts, and when to come back: not all at once. */

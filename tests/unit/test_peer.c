@@ -109,6 +109,36 @@ static void test_idle_trim(void **state)
 	peer_table_fini(&t);
 }
 
+/* A record that has just become idle is in its caller's hand: it stays until the turn ends, also
+ * when it is the only one that may go. */
+static void test_idle_in_hand(void **state)
+{
+	struct forwarder f = {.link = 1};
+	struct peer_table t;
+	struct conn c = {0};
+	struct peer *p;
+
+	peer_table_init(&t);
+	for (uint32_t n = 1; n < PEER_IDLE_MAX + 100; n++) {
+		get(&t, n)->gone_pending = true;
+		assert_non_null(find(&t, n));
+	}
+	p = get(&t, 0);
+	peer_add(&t, p, &c);
+	peer_remove(&t, p, &c);
+	assert_ptr_equal(find(&t, 0), p);
+	assert_true(peer_add_forwarder(&t, p, f));
+	assert_true(peer_remove_forwarder(&t, p, f.link));
+	assert_ptr_equal(find(&t, 0), p);
+	for (uint32_t n = 1; n < PEER_IDLE_MAX + 100; n++)
+		find(&t, n)->gone_pending = false;
+	peer_trim(&t);
+	assert_int_equal(t.idle, PEER_IDLE_MAX);
+	check_idle(&t);
+	assert_ptr_equal(find(&t, 0), p);
+	peer_table_fini(&t);
+}
+
 /* A record that was in use lately is not the oldest idle one. */
 static void test_idle_again(void **state)
 {
@@ -217,6 +247,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_handles),
 	    cmocka_unit_test(test_idle_trim),
+	    cmocka_unit_test(test_idle_in_hand),
 	    cmocka_unit_test(test_idle_again),
 	    cmocka_unit_test(test_duplicates),
 	};
