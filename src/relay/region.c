@@ -214,7 +214,8 @@ bool region_step(struct worker *w)
 
 		if (v->untold || v->gate_untold)
 			tell(w, (uint8_t)l);
-		if (v->purge == MAP64_NONE)
+		/* When those who must hear that keys have gone can't, further ones wait too. */
+		if (v->purge == MAP64_NONE || w->gone_pending)
 			continue;
 		purge_some(w, (uint8_t)l);
 		more |= v->purge != MAP64_NONE;

@@ -314,6 +314,39 @@ static void test_moved(void **state)
 	bed_fini(&b);
 }
 
+/* A link ends with many keys, and one that must be told of them takes no mail: the others wait. */
+static void test_gone_in_time(void **state)
+{
+	enum { KEYS = 3000 };
+	struct bed_client link, node, here;
+	struct key k[KEYS];
+	uint8_t f[256];
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	here = login(&b, 1);
+	node = mesh_login(&b, 0);
+	link = bed_link(&b, 0, bed_key(0));
+	for (int i = 0; i < KEYS; i++) {
+		k[i] = bed_key(0);
+		say_present(&link, &k[i], true);
+		bed_turns(&b, 1);
+	}
+	client_send(&node, f, put_forward(f, &k[0], &here.key, "hi", 2));
+	bed_turns(&b, 4);
+	expect_packet(&here, &k[0], "hi", 2);
+	bed_fill(&b, 0, 1);
+	close(link.fd);
+	for (int i = 0; i < 4; i++)
+		worker_turn(b.worker[0], false);
+	assert_true(counter(&b, C_CLIENTS_REMOTE) > KEYS / 2);
+	bed_turns(&b, 200);
+	assert_int_equal(counter(&b, C_CLIENTS_REMOTE), 0);
+	expect_gone(&here, &k[0], PEER_GONE_DISCONNECTED);
+	bed_fini(&b);
+}
+
 /* News of a link's earlier connection, over a slower way; epochs go round. */
 static void test_old_news(void **state)
 {
@@ -709,6 +742,7 @@ int main(void)
 	    cmocka_unit_test(test_choice),
 	    cmocka_unit_test(test_again),
 	    cmocka_unit_test(test_moved),
+	    cmocka_unit_test(test_gone_in_time),
 	    cmocka_unit_test(test_old_news),
 	    cmocka_unit_test(test_on_fwd),
 	    cmocka_unit_test(test_watch),
