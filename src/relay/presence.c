@@ -77,6 +77,12 @@ void presence_fini(struct worker *w)
 		w->presence.watchers = v->next;
 		free(v);
 	}
+	while (w->presence.farewells) {
+		struct farewell *f = w->presence.farewells;
+
+		w->presence.farewells = f->next;
+		free(f);
+	}
 	w->peers.forget = NULL;
 }
 
@@ -267,11 +273,32 @@ void presence_begin(struct conn *c)
 	}
 }
 
+/* A watcher that waits for an acknowledgment would never find out by itself: those whose mailbox is
+ * full are told later. */
+static void bid_farewell(struct worker *w)
+{
+	struct farewell **at = &w->presence.farewells;
+
+	while (*at) {
+		struct farewell *f = *at;
+
+		for (uint64_t left = f->untold; left; left &= left - 1)
+			if (mail_ref(w, __builtin_ctzll(left), LETTER_UNWATCH, f->ref))
+				f->untold &= ~(left & -left);
+		if (f->untold) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		free(f);
+	}
+}
+
 void presence_end(struct conn *c)
 {
 	struct worker *w = c->worker;
 	struct conn **at = &w->presence.watching;
-	struct conn_ref ref = worker_conn_ref(c);
+	struct farewell *f;
 
 	if (!c->mesh->watching)
 		return;
@@ -280,13 +307,14 @@ void presence_end(struct conn *c)
 		at = &(*at)->mesh->next_watching;
 	*at = c->mesh->next_watching;
 	count_down(&w->counters, C_WATCHERS, 1);
-	for (int to = 0; to < w->config->workers; to++) {
-		if (to == w->self)
-			presence_take_unwatch(w, w->self, ref);
-		else
-			/* Without room it learns so when its next batch finds nobody. */
-			(void)!mail_ref(w, to, LETTER_UNWATCH, ref);
-	}
+	f = must_calloc(1, sizeof(*f));
+	*f = (struct farewell){.next = w->presence.farewells, .ref = worker_conn_ref(c)};
+	for (int to = 0; to < w->config->workers; to++)
+		if (to != w->self)
+			f->untold |= 1ull << to;
+	w->presence.farewells = f;
+	presence_take_unwatch(w, w->self, f->ref);
+	bid_farewell(w);
 }
 
 void presence_take_frames(struct worker *w, int from, const struct presence_letter *l, uint32_t len)
@@ -294,13 +322,8 @@ void presence_take_frames(struct worker *w, int from, const struct presence_lett
 	struct conn *c = worker_conn(w, l->ref);
 	uint32_t bytes = len - (uint32_t)sizeof(*l);
 
-	if (!c || c->dead) {
-		if (from == w->self)
-			presence_take_unwatch(w, from, l->ref);
-		else
-			(void)!mail_ref(w, from, LETTER_UNWATCH, l->ref);
-		return;
-	}
+	if (!c || c->dead)
+		return; /* of which its watcher hears by itself */
 	if (l->frames == 0) {
 		conn_close(c, CLOSE_MESH_BEHIND);
 		return;
@@ -341,6 +364,7 @@ bool presence_step(struct worker *w)
 
 	reap(&w->presence);
 	acknowledge(w);
+	bid_farewell(w);
 	for (struct watcher *v = w->presence.watchers; v; v = v->next)
 		if (has_news(v))
 			next_batch(w, v);

@@ -38,11 +38,19 @@ struct watcher {
 	bool ended;     /* to be freed with the next step */
 };
 
+/* A watching connection has ended: its watchers elsewhere are to be freed. */
+struct farewell {
+	struct farewell *next;
+	struct conn_ref ref;
+	uint64_t untold; /* bit w: worker w has still to hear of it */
+};
+
 struct presence {
 	struct peer *first, *last; /* oldest change first */
 	uint64_t seq;
 	struct watcher *watchers;
 	struct conn *watching; /* mesh peers on this worker that watch (mesh->next_watching) */
+	struct farewell *farewells;
 };
 
 /* Followed by whole frames; none: the watcher is lost, close it. */

@@ -451,6 +451,29 @@ static void test_watch(void **state)
 	bed_fini(&b);
 }
 
+/* A watcher ends while another worker takes no mail: that one frees its part all the same. */
+static void test_farewell(void **state)
+{
+	struct bed_client node;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	login(&b, 1);
+	node = mesh_login(&b, 0);
+	watch(&b, &node);
+	assert_non_null(b.worker[1]->presence.watchers);
+	bed_fill(&b, 0, 1);
+	close(node.fd);
+	worker_turn(b.worker[0], false);
+	assert_non_null(b.worker[0]->presence.farewells);
+	bed_turns(&b, 200);
+	assert_null(b.worker[0]->presence.farewells);
+	for (int w = 0; w < BED_WORKERS; w++)
+		assert_null(b.worker[w]->presence.watchers);
+	bed_fini(&b);
+}
+
 /* A flood of several batches needs nothing else to happen: the worker sleeps only behind it. */
 static void test_flood_at_once(void **state)
 {
@@ -746,6 +769,7 @@ int main(void)
 	    cmocka_unit_test(test_old_news),
 	    cmocka_unit_test(test_on_fwd),
 	    cmocka_unit_test(test_watch),
+	    cmocka_unit_test(test_farewell),
 	    cmocka_unit_test(test_flood_at_once),
 	    cmocka_unit_test(test_watch_model),
 	    cmocka_unit_test(test_privileges),
