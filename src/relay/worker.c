@@ -13,7 +13,8 @@
 
 /* Letters taken of each writer in a turn. */
 #define MAIL_BUDGET 1024
-/* Lines on connects and disconnects in a second; further ones are counted in one line. */
+/* Lines on connects, disconnects and ClosePeer in a second; further ones are counted in one line.
+ */
 #define LOG_LINES_A_SECOND 20
 /* While a connection is paused nobody wakes us when there is room: look this often. */
 #define PAUSED_POLL_MS 1
@@ -250,12 +251,13 @@ void worker_close_key(struct worker *w, const struct key *k, uint64_t hash)
 	char text[KEY_TEXT_LEN];
 
 	key_text(k, text);
-	if (!p || !p->active) {
+	if (!worker_may_log(w, &w->log_asked))
+		; /* there were enough lines */
+	else if (p && p->active)
+		log_info("closing %s (%u connections): a mesh peer asked for it", text, p->nconns);
+	else
 		log_info("a mesh peer wants %s closed, which is not connected", text);
-		return;
-	}
-	log_info("closing %s (%u connections): a mesh peer asked for it", text, p->nconns);
-	while (p->conns)
+	while (p && p->conns)
 		conn_close(p->conns, CLOSE_MESH_ASKED);
 }
 
@@ -375,7 +377,9 @@ static void log_folded(struct worker *w)
 	if (w->log_connects || w->log_disconnects)
 		log_info("%u more connects and %u more disconnects in this second", w->log_connects,
 		    w->log_disconnects);
-	w->log_lines = w->log_connects = w->log_disconnects = 0;
+	if (w->log_asked)
+		log_info("%u more ClosePeer of mesh peers in this second", w->log_asked);
+	w->log_lines = w->log_connects = w->log_disconnects = w->log_asked = 0;
 }
 
 /* ---- The turn -------------------------------------------------------------------------------- */

@@ -149,7 +149,7 @@ struct worker {
 	bool pricing;
 	uint64_t price_overhead;
 
-	uint32_t log_lines, log_connects, log_disconnects;
+	uint32_t log_lines, log_connects, log_disconnects, log_asked;
 
 	struct flow_part *flow_part; /* snapshot under way, NULL */
 	struct client_part *client_part;

@@ -619,6 +619,39 @@ static void test_close_peer(void **state)
 	}
 }
 
+static void count_line(void *n, const char *line, size_t len)
+{
+	(*(int *)n)++;
+}
+
+/* A storm of it fills no log; to ask for one's own end is fine. */
+static void test_close_peer_storm(void **state)
+{
+	uint8_t f[FRAME_HEADER_LEN + KEY_LEN];
+	struct bed_client node;
+	struct bed b;
+	struct key k;
+	int lines = 0;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	node = mesh_login(&b, 0);
+	frame_put_header(f, FRAME_CLOSE_PEER, KEY_LEN);
+	log_set_level(LOG_INFO);
+	log_set_sink(count_line, &lines);
+	for (int i = 0; i <= 1000; i++) {
+		k = i < 1000 ? bed_key(i & 1) : node.key;
+		memcpy(f + FRAME_HEADER_LEN, k.b, KEY_LEN);
+		client_send(&node, f, sizeof(f));
+		bed_turns(&b, i % 100 == 0);
+	}
+	bed_turns(&b, 4);
+	log_set_sink(NULL, NULL);
+	assert_int_equal(bed_counters(&b).closed[CLOSE_MESH_ASKED], 1);
+	assert_in_range(lines, 1, 50);
+	bed_fini(&b);
+}
+
 /* Pings keep a link; silence ends it; what it may not say does so at once. */
 static void test_link_life(void **state)
 {
@@ -774,6 +807,7 @@ int main(void)
 	    cmocka_unit_test(test_watch_model),
 	    cmocka_unit_test(test_privileges),
 	    cmocka_unit_test(test_close_peer),
+	    cmocka_unit_test(test_close_peer_storm),
 	    cmocka_unit_test(test_link_life),
 	    cmocka_unit_test(test_put_back),
 	};
