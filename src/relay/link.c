@@ -88,6 +88,7 @@ void link_end(struct conn *c, enum close_reason why)
 	v->conn = NULL;
 	v->up = false;
 	v->gate_untold = true;
+	v->ended_epoch = v->epoch;
 	v->ended = why;
 	count_down(&w->counters, C_MESH_LINKS, 1);
 	region_link_changed(w, c->mesh->link);

@@ -168,7 +168,8 @@ static void tell(struct worker *w, uint8_t link)
 
 		if (!l)
 			return;
-		*l = (struct link_ended_letter){.link = link, .epoch = v->epoch, .why = v->ended};
+		*l = (struct link_ended_letter){
+		    .link = link, .epoch = v->ended_epoch, .why = v->ended};
 		mail_commit(w->mail, w->self, gate);
 		v->gate_untold = false;
 	}

@@ -35,7 +35,8 @@ struct link_view {
 	/* on the link's own worker */
 	struct conn *conn;       /* NULL while it is down */
 	uint64_t untold;         /* bit w: worker w has still to hear of the last change */
-	bool gate_untold;        /* the gate has still to hear of the end */
+	bool gate_untold;        /* the gate has still to hear of an end */
+	uint8_t ended_epoch;     /* of which connection */
 	enum close_reason ended; /* why */
 };
 
@@ -66,7 +67,7 @@ struct link_view *region_forwarder(struct worker *w, const struct peer *p);
 
 /* On the link's worker: its connection has come or gone; tells everybody. */
 void region_link_changed(struct worker *w, uint8_t link);
-/* On every worker: the same, told by the link's. */
+/* On every worker: the same, told by the link's; what is older than what it knows is nothing. */
 void region_take_link(struct worker *w, const struct link_letter *l);
 /* On the owner of the key. */
 void region_take_present(struct worker *w, const struct present_letter *l);

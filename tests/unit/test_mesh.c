@@ -451,29 +451,6 @@ static void test_watch(void **state)
 	bed_fini(&b);
 }
 
-/* A watcher ends while another worker takes no mail: that one frees its part all the same. */
-static void test_farewell(void **state)
-{
-	struct bed_client node;
-	struct bed b;
-
-	bed_init(&b, 64);
-	bed_mesh(&b, 1);
-	login(&b, 1);
-	node = mesh_login(&b, 0);
-	watch(&b, &node);
-	assert_non_null(b.worker[1]->presence.watchers);
-	bed_fill(&b, 0, 1);
-	close(node.fd);
-	worker_turn(b.worker[0], false);
-	assert_non_null(b.worker[0]->presence.farewells);
-	bed_turns(&b, 200);
-	assert_null(b.worker[0]->presence.farewells);
-	for (int w = 0; w < BED_WORKERS; w++)
-		assert_null(b.worker[w]->presence.watchers);
-	bed_fini(&b);
-}
-
 /* A flood of several batches needs nothing else to happen: the worker sleeps only behind it. */
 static void test_flood_at_once(void **state)
 {
@@ -790,6 +767,165 @@ static void test_put_back(void **state)
 	bed_fini(&b);
 }
 
+/* So many letters that mean nothing; 0: until there is no room for the smallest. */
+static void fill_ring(struct bed *b, int from, int to, int letters)
+{
+	struct watch_letter *l;
+	int n = 0;
+
+	while ((letters == 0 || n < letters) &&
+	       (l = mail_reserve(b->mail, from, to, LETTER_WATCH_ACK, sizeof(*l), true))) {
+		*l = (struct watch_letter){.ref = {.slot = UINT32_MAX}};
+		mail_commit(b->mail, from, to);
+		n++;
+	}
+}
+
+/* The other server has another key and so another worker, which is behind with what the one before
+ * has to tell: that the connection before has ended is no news any more. */
+static void test_link_moves(void **state)
+{
+	static const int letters[] = {0, 1100};
+
+	for (size_t i = 0; i < ARRAY_LEN(letters); i++) {
+		struct bed_client link, here;
+		struct key k;
+		struct bed b;
+
+		bed_init(&b, 64);
+		bed_mesh(&b, 1);
+		here = login(&b, 0);
+		k = bed_key(0);
+		link = bed_link(&b, 0, bed_key(0));
+		fill_ring(&b, 0, 1, letters[i]);
+		close(link.fd);
+		worker_turn(b.worker[0], false);
+		link = bed_link(&b, 0, bed_key(1));
+		/* More letters than a worker takes in a turn. */
+		bed_turns(&b, 200);
+		for (int w = 0; w < BED_WORKERS; w++) {
+			const struct link_view *v = &b.worker[w]->region.link[0];
+
+			assert_true(v->up);
+			assert_int_equal(v->worker, 1);
+			assert_int_equal(v->epoch, 2);
+			assert_int_equal(v->untold, 0);
+		}
+		say_present(&link, &k, true);
+		bed_turns(&b, 2);
+		send_packet(&here, &k, "x", 1);
+		bed_turns(&b, 4);
+		expect_forward(&link, &here.key, &k, "x", 1);
+		bed_fini(&b);
+	}
+}
+
+static void note_ended(void *arg, int from, const struct letter *l)
+{
+	struct link_ended_letter *last = arg;
+	const struct link_ended_letter *e = (const void *)l->body;
+
+	if (l->kind == LETTER_LINK_ENDED)
+		*last = *e;
+}
+
+/* A gate that is behind hears of the end of that connection which has ended. */
+static void test_gate_behind(void **state)
+{
+	struct link_ended_letter last = {0};
+	struct bed_client link;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	link = bed_link(&b, 0, bed_key(0));
+	fill_ring(&b, 0, mail_gate(b.mail), 0);
+	close(link.fd);
+	bed_turns(&b, 2);
+	bed_link(&b, 0, link.key);
+	for (int i = 0; i < 3; i++) {
+		mail_drain(b.mail, mail_gate(b.mail), 100000, note_ended, &last);
+		mail_release(b.mail, mail_gate(b.mail));
+		bed_turns(&b, 1);
+	}
+	assert_int_equal(last.epoch, 1);
+	assert_int_equal(counter(&b, C_MESH_LINKS), 1);
+	bed_fini(&b);
+}
+
+/* A worker that is behind still learns that a watcher has ended, and forgets it. */
+static void test_unwatch_behind(void **state)
+{
+	struct bed_client node;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	node = mesh_login(&b, 0);
+	watch(&b, &node);
+	assert_non_null(b.worker[1]->presence.watchers);
+	fill_ring(&b, 0, 1, 0);
+	close(node.fd);
+	worker_turn(b.worker[0], false);
+	assert_int_equal(counter(&b, C_WATCHERS), 0);
+	/* More letters than a worker takes in a turn. */
+	bed_turns(&b, 200);
+	assert_null(b.worker[1]->presence.watchers);
+	assert_null(b.worker[0]->presence.farewells);
+	/* What could not be told when all stops is given back. */
+	node = mesh_login(&b, 0);
+	watch(&b, &node);
+	fill_ring(&b, 0, 1, 0);
+	close(node.fd);
+	worker_turn(b.worker[0], false);
+	assert_non_null(b.worker[0]->presence.farewells);
+	bed_fini(&b);
+}
+
+/* A watcher that takes nothing while a key that it was told of goes and is forgotten is closed. */
+static void test_watcher_lost(void **state)
+{
+	enum { KEYS = 300 };
+	static struct bed_client c[KEYS];
+	struct bed_client node, link;
+	static const uint8_t packet[9000];
+	int small = 4096;
+	struct bed b;
+
+	bed_init(&b, 64);
+	bed_mesh(&b, 1);
+	link = bed_link(&b, 0, bed_key(0));
+	node = mesh_login(&b, 0);
+	for (int i = 0; i < KEYS; i++)
+		c[i] = login(&b, 0);
+	setsockopt(b.worker[0]->peers.slot[0].peer->active->watch.fd, SOL_SOCKET, SO_SNDBUF, &small,
+	    sizeof(small));
+	/* A full socket: not even the first batch leaves. */
+	for (int i = 0; i < 4; i++)
+		send_packet(&c[1], &node.key, packet, sizeof(packet));
+	bed_turns(&b, 2);
+	watch(&b, &node);
+	assert_non_null(b.worker[0]->presence.watchers->at);
+	bed_login(&b, bed_key(0), NULL, 0);
+	logout(&b, &c[0]);
+	for (int i = 0; i <= PEER_IDLE_MAX; i++) {
+		struct key k = bed_key(0);
+
+		say_present(&link, &k, true);
+		say_present(&link, &k, false);
+		if (i % 64 == 0)
+			bed_turns(&b, 1);
+	}
+	bed_turns(&b, 2);
+	assert_true(b.worker[0]->presence.watchers->lost);
+	for (uint8_t f[4096]; recv(node.fd, f, sizeof(f), 0) > 0;)
+		bed_turns(&b, 2);
+	assert_int_equal(bed_counters(&b).closed[CLOSE_MESH_BEHIND], 1);
+	assert_int_equal(counter(&b, C_WATCHERS), 0);
+	assert_null(b.worker[0]->presence.watchers);
+	bed_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -802,7 +938,6 @@ int main(void)
 	    cmocka_unit_test(test_old_news),
 	    cmocka_unit_test(test_on_fwd),
 	    cmocka_unit_test(test_watch),
-	    cmocka_unit_test(test_farewell),
 	    cmocka_unit_test(test_flood_at_once),
 	    cmocka_unit_test(test_watch_model),
 	    cmocka_unit_test(test_privileges),
@@ -810,6 +945,10 @@ int main(void)
 	    cmocka_unit_test(test_close_peer_storm),
 	    cmocka_unit_test(test_link_life),
 	    cmocka_unit_test(test_put_back),
+	    cmocka_unit_test(test_link_moves),
+	    cmocka_unit_test(test_gate_behind),
+	    cmocka_unit_test(test_unwatch_behind),
+	    cmocka_unit_test(test_watcher_lost),
 	};
 
 	if (sodium_init() < 0)

@@ -158,6 +158,26 @@ static void test_idle_again(void **state)
 	peer_table_fini(&t);
 }
 
+/* The one that has just become idle stays, also when all others wait for their watchers to be told:
+ * the caller is busy with it. */
+static void test_idle_newest(void **state)
+{
+	struct peer_table t;
+	struct conn c = {0};
+
+	peer_table_init(&t);
+	for (uint32_t n = 0; n <= PEER_IDLE_MAX + 1; n++)
+		get(&t, n)->gone_pending = true;
+	find(&t, 0)->gone_pending = false;
+	peer_add(&t, find(&t, 0), &c);
+	peer_remove(&t, find(&t, 0), &c);
+	assert_non_null(find(&t, 0));
+	assert_int_equal(find(&t, 0)->nconns, 0);
+	for (uint32_t n = 1; n <= PEER_IDLE_MAX + 1; n++)
+		find(&t, n)->gone_pending = false;
+	peer_table_fini(&t);
+}
+
 #define DUPS 6
 
 /* The order of a set as a plain array, the active one first. */
@@ -249,6 +269,7 @@ int main(void)
 	    cmocka_unit_test(test_idle_trim),
 	    cmocka_unit_test(test_idle_in_hand),
 	    cmocka_unit_test(test_idle_again),
+	    cmocka_unit_test(test_idle_newest),
 	    cmocka_unit_test(test_duplicates),
 	};
 
