@@ -35,9 +35,9 @@ demo: ## the same with clients that talk, and the flow table
 	@$(MAKE) --no-print-directory relay
 	@tools/demo.sh $(BUILD)/sluice
 
-check: ## all tests: plain, ASan and UBSan, and a subset under TSan
+check: ## all tests: plain, ASan and UBSan, a subset under TSan and with other engines for TLS
 	@tools/deps.sh build test
-	@tests/check.sh plain asan tsan-subset
+	@tests/check.sh plain engines asan tsan-subset
 
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@tools/deps.sh build test
@@ -67,6 +67,6 @@ install: all ## install below DESTDIR
 	@$(MESON) install -C $(BUILD) --no-rebuild
 
 clean: ## remove the build directories
-	@rm -rf $(BUILD) build-asan build-tsan build-fuzz
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-libcrypto
 
 .PHONY: all help deps relay run demo check asan tsan bench fuzz fmt tidy install clean

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the tests on one build or several and counts them.
 #
-#   check.sh [plain|asan|tsan|tsan-subset]...      default: plain asan tsan-subset
+#   check.sh [plain|engines|asan|tsan|tsan-subset]...    default: plain engines asan tsan-subset
 #
 # The last line is `N passed, N failed, N skipped`; it is also left in build/check-summary. What was
 # counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
@@ -13,7 +13,7 @@
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- plain asan tsan-subset
+[ $# -gt 0 ] || set -- plain engines asan tsan-subset
 meson=$(compgen -G /usr/bin/meson || echo meson)
 python=/usr/bin/python3 # pytest is Debian's, whatever Python comes first in PATH
 passed=0 failed=0 skipped=0
@@ -143,6 +143,15 @@ check_plain() {
 	interop plain
 }
 
+# The other ways in which records can be sealed and opened: without ipsec-mb, and by OpenSSL.
+check_engines() {
+	build libcrypto build-libcrypto -Dipsec_mb=disabled || return
+	tests libcrypto -m subset
+	local -x SLUICE_TLS_ENGINE=openssl
+	run "openssl: scenario" count_scenario env SLUICE_BIN="$PWD/$dir/sluice" "$python" -m pytest -q \
+		-rfE --junitxml="$dir/check-logs/scenario.xml" -m subset tests/scenario
+}
+
 check_asan() {
 	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-3}
 	build asan build-asan -Db_sanitize=address,undefined -Db_lundef=false \
@@ -171,7 +180,7 @@ check_tsan() {
 
 for what in "$@"; do
 	if ! declare -F "check_$what" >/dev/null; then
-		echo "check: there is no build \"$what\": plain, asan, tsan or tsan-subset" >&2
+		echo "check: there is no build \"$what\": plain, engines, asan, tsan or tsan-subset" >&2
 		exit 2
 	fi
 done

@@ -53,6 +53,13 @@ static const char *check_certmode(const char *v)
 	return "it must be manual (or letsencrypt or gcp, which this version can't do yet)";
 }
 
+static const char *check_tls_engine(const char *v)
+{
+	if (strcmp(v, "auto") == 0 || strcmp(v, "sluice") == 0 || strcmp(v, "openssl") == 0)
+		return NULL;
+	return "it must be auto, sluice or openssl";
+}
+
 static const char *check_home(const char *v)
 {
 	if (*v == '\0' || strcmp(v, "blank") == 0 || strncmp(v, "http://", 7) == 0 ||

@@ -28,6 +28,7 @@
 #include "daemon/mesh_config.h"
 #include "gate/gate.h"
 #include "gate/stun_server.h"
+#include "io/tls.h"
 #include "relay/worker.h"
 #include "web/site.h"
 
@@ -411,6 +412,7 @@ int serve_run(struct options *o)
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		log_warn("core dumps could not be turned off: %s", strerror(errno));
+	tls_use_records(strcmp(o->tls_engine, "openssl") != 0);
 	key_hash_init();
 	/* The sockets first: nothing is made when another relay has the port. */
 	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 ||

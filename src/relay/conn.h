@@ -103,6 +103,9 @@ struct conn {
 	char app_name[APP_NAME_MAX + 1];
 };
 
+/* With its TLS state (240 bytes) and its key's record all that an idle client holds. */
+_Static_assert(sizeof(struct conn) <= 640, "an idle connection is small");
+
 /* What stands in front of a packet that is sent there: links get ForwardPacket frames. */
 static inline uint32_t conn_packet_head(const struct conn *c)
 {

@@ -54,6 +54,8 @@ struct peer {
 	struct peer_totals past; /* of connections that have ended */
 };
 
+_Static_assert(sizeof(struct peer) <= 288, "so is what is known of a key");
+
 struct peer_slot {
 	struct peer *peer;
 	uint32_t gen;

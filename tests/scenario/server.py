@@ -39,6 +39,7 @@ OUR_FLAGS = {
     "send-queue-packets",
     "debug-listen",
     "max-pre-login",
+    "tls-engine",
     "mesh-ca",
     "mesh-pin",
 }
