@@ -20,7 +20,7 @@
 #include "relay/peer.h"
 
 /* Keys that a worker knows to be at other nodes, at most: further ones are not learnt. */
-#define REGION_KEYS_MAX (1u << 20)
+#define REGION_KEYS_MAX (1u << 18)
 
 struct worker;
 struct conn;
