@@ -7,8 +7,8 @@
 #include <openssl/x509v3.h>
 
 #include "wire/frame.h"
+#include "io/metacert.h"
 
-#define META_NAME "derpkey"
 #define DAY_S 86400L
 
 /* Subject and issuer. The type is given outright because OpenSSL holds a common name that it may
@@ -85,13 +85,13 @@ X509 *selfcert_for_ip(EVP_PKEY *key, const char *ip, int days)
 
 X509 *selfcert_meta(const struct key *server, int days)
 {
-	char cn[sizeof(META_NAME) + KEY_HEX_LEN] = META_NAME;
+	char cn[sizeof(METACERT_NAME) + KEY_HEX_LEN] = METACERT_NAME;
 	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	X509 *x;
 
 	if (!key)
 		return NULL;
-	key_hex(server->b, KEY_LEN, cn + sizeof(META_NAME) - 1);
+	key_hex(server->b, KEY_LEN, cn + sizeof(METACERT_NAME) - 1);
 	x = begin(key, cn, days, days);
 	if (x && (ASN1_INTEGER_set(X509_get_serialNumber(x), DERP_VERSION) != 1 ||
 		     X509_sign(x, key, NULL) == 0)) {

@@ -175,16 +175,17 @@ static bool send_key_update(struct record *r, struct sink *out)
 	return true;
 }
 
-bool record_seal(struct record *r, const uint8_t *p, size_t len, struct sink *out)
+bool record_seal_each(struct record *r, const uint8_t *p, size_t len, size_t each, struct sink *out)
 {
 	struct aead a;
 	bool ok = true;
 
+	CHECK(each > 0 && each <= RECORD_PLAIN_MAX);
 	if (r->failed || (r->tx.seq >= RECORD_KEY_LIMIT && !send_key_update(r, out)) ||
 	    !aead_begin(&a, (enum aead_kind)r->kind, r->tx.key, true))
 		return false;
 	while (len > 0 && ok) {
-		size_t n = MIN(len, RECORD_PLAIN_MAX);
+		size_t n = MIN(len, each);
 
 		ok = seal_one(r, &a, CONTENT_DATA, p, n, out);
 		p += n;
@@ -192,6 +193,11 @@ bool record_seal(struct record *r, const uint8_t *p, size_t len, struct sink *ou
 	}
 	aead_end(&a);
 	return ok;
+}
+
+bool record_seal(struct record *r, const uint8_t *p, size_t len, struct sink *out)
+{
+	return record_seal_each(r, p, len, RECORD_PLAIN_MAX, out);
 }
 
 static void send_alert(struct record *r, uint8_t level, enum alert what, struct sink *out)

@@ -85,6 +85,10 @@ enum record_result record_open(
 /* Seals len bytes; `out` needs RECORD_EXTRA for each record of RECORD_PLAIN_MAX begun, and as much
  * again for a KeyUpdate. */
 bool record_seal(struct record *r, const uint8_t *p, size_t len, struct sink *out) must_use;
+/* The same in records of `each` bytes (the last may be shorter), at most RECORD_PLAIN_MAX; the key
+ * is expanded once for all of them. */
+bool record_seal_each(
+    struct record *r, const uint8_t *p, size_t len, size_t each, struct sink *out) must_use;
 /* Seals close_notify, if there is room. */
 void record_close(struct record *r, struct sink *out);
 

@@ -8,8 +8,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
-#include "base/key.h"
 #include "io/addr.h"
+#include "io/metacert.h"
 #include "io/record.h"
 
 /* What a handshake needs, gone when it is done. */
@@ -21,6 +21,7 @@ struct shake {
 	const uint8_t *pin;  /* the caller's; NULL without */
 	unsigned long error; /* OpenSSL's, why it failed; 0 unknown */
 	uint32_t flights;    /* of a server: calls so far */
+	struct key *meta;    /* where the server's key goes, the caller's; NULL: not asked for */
 };
 
 /* A connection is on OpenSSL (handshake, TLS 1.2) or on our record layer, never on both. */
@@ -270,6 +271,25 @@ SSL_CTX *tls_client_ctx_new(void)
 	return ctx;
 }
 
+static int take_any(X509_STORE_CTX *store, void *arg)
+{
+	return 1;
+}
+
+SSL_CTX *tls_unverified_ctx_new(const char *suites)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	if (ctx && (!set_up(ctx) || SSL_CTX_set_ciphersuites(ctx, suites) != 1)) {
+		SSL_CTX_free(ctx);
+		ctx = NULL;
+	}
+	if (ctx)
+		SSL_CTX_set_cert_verify_callback(ctx, take_any, NULL);
+	ERR_clear_error();
+	return ctx;
+}
+
 /* For whom the certificate must be good. No SNI for addresses (RFC 6066 §3), none with a dot at the
  * end; subjects are not looked at where names belong into the extension. */
 static bool set_host(SSL *ssl, const char *host)
@@ -359,13 +379,21 @@ struct tls *tls_new_client(SSL_CTX *ctx, const char *host, const uint8_t *pin)
 		return NULL;
 	t->client = true;
 	t->shake->pin = pin;
-	if (!set_host(t->ssl, host)) {
+	/* Nothing but a context that verifies nothing goes without a name. */
+	CHECK(host || SSL_CTX_get_verify_mode(ctx) == SSL_VERIFY_NONE);
+	if (host && !set_host(t->ssl, host)) {
 		tls_free(t);
 		ERR_clear_error();
 		return NULL;
 	}
 	SSL_set_connect_state(t->ssl);
 	return t;
+}
+
+void tls_learn_server_key(struct tls *t, struct key *key)
+{
+	CHECK(t->client && t->shake);
+	t->shake->meta = key;
 }
 
 static void shake_free(struct tls *t)
@@ -436,6 +464,8 @@ static void take_over(struct tls *t)
 	enum aead_kind kind;
 
 	t->minor = SSL_version(t->ssl) == TLS1_3_VERSION ? 13 : 12;
+	if (k->meta)
+		(void)!metacert_key(SSL_get_peer_cert_chain(t->ssl), k->meta);
 	if (suite_kind(t, &kind) && k->client_len > 0 && k->client_len == k->server_len) {
 		t->shake = NULL;
 		SSL_free(t->ssl);
@@ -519,15 +549,15 @@ enum tls_result tls_open(struct tls *t, struct span *in, struct sink *plain, str
 	return res == TLS_WANT_READ ? TLS_OK : res;
 }
 
-bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
+bool tls_seal_each(struct tls *t, const uint8_t *p, size_t len, size_t each, struct sink *out)
 {
 	int ret = 1;
 
 	if (!t->ssl)
-		return record_seal(&t->record, p, len, out);
+		return record_seal_each(&t->record, p, len, each, out);
 	t->out = out;
 	while (len > 0 && ret == 1) {
-		size_t n = MIN(len, TLS_RECORD_MAX);
+		size_t n = MIN(len, each);
 		size_t done;
 
 		ret = SSL_write_ex(t->ssl, p, n, &done);
@@ -540,6 +570,11 @@ bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
 		return true;
 	ERR_clear_error();
 	return false;
+}
+
+bool tls_seal(struct tls *t, const uint8_t *p, size_t len, struct sink *out)
+{
+	return tls_seal_each(t, p, len, TLS_RECORD_MAX, out);
 }
 
 void tls_close(struct tls *t, struct sink *out)
@@ -555,12 +590,12 @@ void tls_close(struct tls *t, struct sink *out)
 	t->out = NULL;
 }
 
-bool tls_on_records(const struct tls *t)
-{
-	return !t->ssl;
-}
-
 int tls_minor_version(const struct tls *t)
 {
 	return t->minor;
+}
+
+bool tls_on_records(const struct tls *t)
+{
+	return t->minor != 0 && !t->ssl;
 }

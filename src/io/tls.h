@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <openssl/ssl.h>
 
+#include "base/key.h"
 #include "base/span.h"
 
 /* Plaintext of one record at most. */
@@ -60,6 +61,13 @@ SSL_CTX *tls_client_ctx_new(void);
  * memory.
  */
 struct tls *tls_new_client(SSL_CTX *ctx, const char *host, const uint8_t *pin);
+/* For the load generator, which only talks to servers of who runs it: a context that takes any
+ * certificate, and offers these TLS 1.3 cipher suites, the best first. NULL when OpenSSL fails or
+ * knows no such suite. Its connections are made with host and pin NULL, and send no SNI. */
+SSL_CTX *tls_unverified_ctx_new(const char *suites);
+/* Before the handshake of a client: *key, the caller's, is set in it if a meta certificate behind
+ * the server's tells its DERP key (derp-protocol.md 1.2). */
+void tls_learn_server_key(struct tls *t, struct key *key);
 void tls_free(struct tls *t);
 
 /* Takes bytes off `in`, appends to `out`. Call again with more input on TLS_WANT_READ; on TLS_OK
@@ -79,6 +87,10 @@ static inline size_t tls_seal_bound(size_t len)
 {
 	return len + (len / TLS_RECORD_MAX + 1) * TLS_RECORD_EXTRA;
 }
+/* The same in records of `each` bytes, at most TLS_RECORD_MAX: `out` needs TLS_RECORD_EXTRA of room
+ * besides for each of them and once more. */
+bool tls_seal_each(
+    struct tls *t, const uint8_t *p, size_t len, size_t each, struct sink *out) must_use;
 /* Appends close_notify, as far as there is room. */
 void tls_close(struct tls *t, struct sink *out);
 

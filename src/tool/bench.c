@@ -21,8 +21,6 @@
 /* What a run may take on top of its phases: connecting, draining, reading /proc. */
 #define SLACK_S 15.0
 #define CONNECT_S 0.02 /* a client, at most, on average */
-/* Beyond this many clients, each holds no buffers of OpenSSL while nothing is in flight. */
-#define LEAN_CLIENTS 256
 /* Descriptors that are not clients. */
 #define OTHER_FDS 32u
 
@@ -308,8 +306,7 @@ int bench_main(int argc, char **argv)
 		free(b);
 		return 1;
 	}
-	if (!raise_limit(clients) ||
-	    !bench_net_init(&b->net, &b->opt, clients > LEAN_CLIENTS, &events, b)) {
+	if (!raise_limit(clients) || !bench_net_init(&b->net, &b->opt, &events, b)) {
 		bench_free(b);
 		return 1;
 	}

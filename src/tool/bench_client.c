@@ -66,21 +66,17 @@ static void unlist_connecting(struct bench_client *c)
 	c->net->n_connecting--;
 }
 
-static void poll_for(struct bench_client *c, bool out)
+void bench_client_listen(struct bench_client *c, bool on)
 {
-	struct epoll_event ev = {.events = EPOLLIN | (out ? EPOLLOUT : 0), .data.ptr = c};
-
-	if (c->polls_out == out)
-		return;
-	c->polls_out = out;
-	CHECK(epoll_ctl(c->net->epfd, EPOLL_CTL_MOD, c->fd, &ev) == 0);
+	c->deaf = !on;
+	if (c->state != BENCH_CLIENT_CLOSED)
+		bench_client_poll(c, EPOLL_CTL_MOD);
 }
 
 bool bench_client_open(struct bench_client *c)
 {
 	const struct addr *to = c->other ? &c->net->to : &c->net->addr;
 	const struct sockaddr *sa = (const struct sockaddr *)&to->ss;
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
 	int on = 1;
 
 	CHECK(c->state == BENCH_CLIENT_CLOSED && !c->listed);
@@ -88,6 +84,8 @@ bool bench_client_open(struct bench_client *c)
 	if (c->fd < 0)
 		return false;
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (c->rcvbuf)
+		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &c->rcvbuf, sizeof(c->rcvbuf));
 	if (connect(c->fd, sa, to->len) != 0 && errno != EINPROGRESS) {
 		int e = errno;
 
@@ -100,7 +98,7 @@ bool bench_client_open(struct bench_client *c)
 	c->opened_ns = clock_ns();
 	c->state = BENCH_CLIENT_TCP;
 	list_connecting(c);
-	CHECK(epoll_ctl(c->net->epfd, EPOLL_CTL_ADD, c->fd, &ev) == 0);
+	bench_client_poll(c, EPOLL_CTL_ADD);
 	return true;
 }
 
@@ -116,8 +114,8 @@ static void drop(struct bench_client *c)
 	c->state = BENCH_CLIENT_CLOSED;
 	close(c->fd);
 	c->fd = -1;
-	if (c->tls.ssl)
-		bench_tls_fini(&c->tls);
+	tls_free(c->tls);
+	c->tls = NULL;
 	login_secret_wipe(&c->secret);
 	free(c->rest);
 	free(c->pending);
@@ -142,112 +140,13 @@ void bench_client_fail(struct bench_client *c, const char *fmt, ...)
 	c->net->events->closed(c->net->arg, c, why);
 }
 
-/* Points the TLS engine's output at the shared buffer, behind what lies there. */
-static void tls_aim(struct bench_client *c)
-{
-	c->tls.out = c->net->out;
-	c->tls.out_len = c->net->out_len;
-	c->tls.out_cap = BENCH_OUT_CAP;
-}
-
 void bench_client_close(struct bench_client *c)
 {
-	if (c->state == BENCH_CLIENT_READY && c->tls.ssl && c->pending_len == 0) {
-		tls_aim(c);
-		bench_tls_close(&c->tls);
-		c->net->out_len = c->tls.out_len;
+	if (c->state == BENCH_CLIENT_READY && c->tls && c->pending_len == 0) {
+		tls_close(c->tls, &c->net->out);
 		bench_client_flush(c);
 	}
 	drop(c);
-}
-
-uint8_t *bench_client_reserve(struct bench_client *c, size_t len)
-{
-	struct bench_net *n = c->net;
-
-	if (c->pending_len > 0 || c->state < BENCH_CLIENT_UPGRADE)
-		return NULL;
-	if (n->out_len + len + BENCH_TLS_EXTRA(len) > BENCH_OUT_CAP) {
-		bench_client_flush(c);
-		if (c->pending_len > 0 || c->state == BENCH_CLIENT_CLOSED)
-			return NULL;
-	}
-	return n->ctx ? n->frame : n->out + n->out_len;
-}
-
-void bench_client_commit(struct bench_client *c, size_t len)
-{
-	struct bench_net *n = c->net;
-
-	if (!n->ctx) {
-		n->out_len += len;
-		return;
-	}
-	tls_aim(c);
-	CHECK(bench_tls_seal(&c->tls, n->frame, len));
-	n->out_len = c->tls.out_len;
-}
-
-/* Keeps what the socket didn't take. */
-static void keep_pending(struct bench_client *c, const uint8_t *p, size_t len)
-{
-	CHECK(c->pending_len == 0);
-	c->pending = must_alloc(len);
-	memcpy(c->pending, p, len);
-	c->pending_len = len;
-	c->pending_off = 0;
-	poll_for(c, true);
-}
-
-void bench_client_flush(struct bench_client *c)
-{
-	struct bench_net *n = c->net;
-	size_t len = n->out_len;
-	ssize_t r;
-
-	if (len == 0)
-		return;
-	n->out_len = 0;
-	if (c->pending_len > 0) {
-		/* Only an answer to a ping or to a key update can get here. */
-		c->pending = realloc(c->pending, c->pending_len + len);
-		CHECK(c->pending);
-		memcpy(c->pending + c->pending_len, n->out, len);
-		c->pending_len += len;
-		return;
-	}
-	n->sends++;
-	r = send(c->fd, n->out, len, MSG_NOSIGNAL);
-	if (r < 0 && errno != EAGAIN) {
-		bench_client_fail(c, "sending failed: %s", strerror(errno));
-		return;
-	}
-	if (r < 0)
-		r = 0;
-	if ((size_t)r < len)
-		keep_pending(c, n->out + r, len - (size_t)r);
-}
-
-static void send_pending(struct bench_client *c)
-{
-	size_t left = c->pending_len - c->pending_off;
-	ssize_t r = send(c->fd, c->pending + c->pending_off, left, MSG_NOSIGNAL);
-
-	c->net->sends++;
-	if (r < 0) {
-		if (errno != EAGAIN)
-			bench_client_fail(c, "sending failed: %s", strerror(errno));
-		return;
-	}
-	c->pending_off += (size_t)r;
-	if ((size_t)r < left)
-		return;
-	free(c->pending);
-	c->pending = NULL;
-	c->pending_len = c->pending_off = 0;
-	poll_for(c, false);
-	if (c->state == BENCH_CLIENT_READY)
-		c->net->events->writable(c->net->arg, c);
 }
 
 /* Composes and seals one small frame or text; there is always room for it. */
@@ -272,11 +171,25 @@ static void put_client_info(struct bench_client *c)
 	put(c, frame, len);
 }
 
+static void become_ready(struct bench_client *c)
+{
+	unlist_connecting(c);
+	c->state = BENCH_CLIENT_READY;
+	c->net->n_ready++;
+	c->net->events->ready(c->net->arg, c);
+}
+
 static void begin_upgrade(struct bench_client *c)
 {
 	char text[512];
 	int len;
 
+	if (c->net->raw) {
+		bench_client_flush(c); /* Finished */
+		if (c->state != BENCH_CLIENT_CLOSED)
+			become_ready(c);
+		return;
+	}
 	c->state = BENCH_CLIENT_UPGRADE;
 	len = snprintf(text, sizeof(text),
 	    "GET /derp HTTP/1.1\r\nHost: %.256s\r\nUser-Agent: sluice-bench/" SLUICE_VERSION "\r\n"
@@ -291,27 +204,48 @@ static void begin_upgrade(struct bench_client *c)
 	bench_client_flush(c);
 }
 
-static void shake_hands(struct bench_client *c)
+static void shake_hands(struct bench_client *c, struct span *in)
 {
-	enum bench_tls_result r;
+	enum tls_result r = tls_handshake(c->tls, in, &c->net->out);
+	char why[TLS_ERROR_LEN];
 
-	tls_aim(c);
-	r = bench_tls_handshake(&c->tls);
-	c->net->out_len = c->tls.out_len;
-	if (r == BENCH_TLS_DONE) {
-		if (c->net->fast_start && SSL_version(c->tls.ssl) == TLS1_3_VERSION)
-			c->has_server_key = bench_tls_server_key(&c->tls, &c->server_key);
+	if (r == TLS_OK) {
+		if (c->net->only_records && !tls_on_records(c->tls)) {
+			bench_client_fail(c,
+			    "TLS 1.%d was agreed on, which is OpenSSL's (-tls-engine auto)",
+			    tls_minor_version(c->tls) - 10);
+			return;
+		}
+		/* Only TLS 1.3 has the chain in what nobody else can have changed. */
+		c->has_server_key = c->net->fast_start && tls_minor_version(c->tls) == 13 &&
+				    !key_is_zero(&c->server_key);
 		begin_upgrade(c);
 		return;
 	}
 	bench_client_flush(c);
-	if (r != BENCH_TLS_MORE)
-		bench_client_fail(c, "TLS handshake failed: %s", bench_tls_error());
+	if (r == TLS_WANT_READ)
+		return;
+	tls_error_text(c->tls, why);
+	bench_client_fail(c, "%s", why);
+}
+
+/* The connection is there; shakes hands or begins to speak. */
+static void begin(struct bench_client *c, struct tls *t)
+{
+	struct span nothing = {0};
+
+	c->state = BENCH_CLIENT_TLS;
+	c->tls = t;
+	if (t)
+		shake_hands(c, &nothing);
+	else
+		begin_upgrade(c);
 }
 
 static void connected(struct bench_client *c)
 {
 	socklen_t len = sizeof(int);
+	struct tls *t;
 	int e = 0;
 
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &e, &len);
@@ -319,14 +253,30 @@ static void connected(struct bench_client *c)
 		bench_client_fail(c, "cannot connect: %s", strerror(e));
 		return;
 	}
-	poll_for(c, false);
+	bench_client_poll_out(c, false);
 	if (!c->net->ctx) {
-		begin_upgrade(c);
+		begin(c, NULL);
 		return;
 	}
-	c->state = BENCH_CLIENT_TLS;
-	bench_tls_init(&c->tls, c->net->ctx);
-	shake_hands(c);
+	t = tls_new_client(c->net->ctx, NULL, NULL);
+	CHECK(t);
+	memset(&c->server_key, 0, sizeof(c->server_key));
+	tls_learn_server_key(t, &c->server_key);
+	begin(c, t);
+}
+
+void bench_client_accept(struct bench_client *c, int fd)
+{
+	struct tls *t = c->net->sink_ctx ? tls_new(c->net->sink_ctx) : NULL;
+
+	CHECK(c->state == BENCH_CLIENT_CLOSED && c->net->raw && (t || !c->net->sink_ctx));
+	c->fd = fd;
+	c->polls_out = false;
+	c->opened_ns = clock_ns();
+	c->state = BENCH_CLIENT_TCP;
+	list_connecting(c);
+	bench_client_poll(c, EPOLL_CTL_ADD);
+	begin(c, t);
 }
 
 /* Takes the HTTP answer off the front; returns its length, 0 when it isn't whole. */
@@ -377,10 +327,7 @@ static void take_server_info(struct bench_client *c, const uint8_t *p, size_t le
 		return;
 	}
 	login_secret_wipe(&c->secret);
-	unlist_connecting(c);
-	c->state = BENCH_CLIENT_READY;
-	c->net->n_ready++;
-	c->net->events->ready(c->net->arg, c);
+	become_ready(c);
 }
 
 static void take_ping(struct bench_client *c, const uint8_t *p, size_t len)
@@ -421,6 +368,7 @@ static void take_frame(struct bench_client *c, uint8_t type, const uint8_t *p, s
 static size_t take_frames(struct bench_client *c, const uint8_t *p, size_t len)
 {
 	const struct bench_events *events = c->net->events;
+	uint8_t packet = c->net->raw ? FRAME_SEND_PACKET : FRAME_RECV_PACKET;
 	size_t at = 0;
 
 	while (len - at >= FRAME_HEADER_LEN && c->state != BENCH_CLIENT_CLOSED) {
@@ -433,8 +381,7 @@ static size_t take_frames(struct bench_client *c, const uint8_t *p, size_t len)
 		}
 		if (len - at - FRAME_HEADER_LEN < payload)
 			break;
-		if (likely(p[at] == FRAME_RECV_PACKET && payload >= KEY_LEN &&
-			   c->state == BENCH_CLIENT_READY))
+		if (likely(p[at] == packet && payload >= KEY_LEN && c->state == BENCH_CLIENT_READY))
 			events->packet(c->net->arg, c, body, body + KEY_LEN, payload - KEY_LEN);
 		else
 			take_frame(c, p[at], body, payload);
@@ -473,22 +420,20 @@ static size_t recall_rest(struct bench_client *c)
 	return len;
 }
 
-static void open_records(struct bench_client *c)
+static void open_records(struct bench_client *c, struct span *in)
 {
 	struct bench_net *n = c->net;
-	enum bench_tls_result r;
-	size_t len = recall_rest(c);
+	struct sink plain = {.p = n->plain, .len = recall_rest(c), .cap = BENCH_PLAIN_CAP};
+	enum tls_result r = tls_open(c->tls, in, &plain, &n->out);
 
-	tls_aim(c);
-	r = bench_tls_open(&c->tls, n->plain, &len, BENCH_PLAIN_CAP);
-	n->out_len = c->tls.out_len;
 	bench_client_flush(c); /* the answer to a key update */
 	if (c->state != BENCH_CLIENT_CLOSED)
-		take_plain(c, n->plain, len);
-	if (r == BENCH_TLS_CLOSED)
+		take_plain(c, n->plain, plain.len);
+	if (r == TLS_CLOSED)
 		bench_client_fail(c, "the server closed while it was %s", bench_client_doing(c));
-	else if (r == BENCH_TLS_FAILED)
-		bench_client_fail(c, "TLS: %s", bench_tls_error());
+	else if (r != TLS_OK)
+		bench_client_fail(
+		    c, "TLS: a bad record or an alert while it was %s", bench_client_doing(c));
 }
 
 static void receive(struct bench_client *c)
@@ -496,9 +441,10 @@ static void receive(struct bench_client *c)
 	struct bench_net *n = c->net;
 	size_t len = 0;
 	uint8_t *to = n->in;
+	struct span in;
 	ssize_t r;
 
-	if (!n->ctx) {
+	if (!c->tls) {
 		len = recall_rest(c);
 		to = n->plain + len;
 	}
@@ -512,16 +458,15 @@ static void receive(struct bench_client *c)
 		return;
 	}
 	n->receives++;
-	if (!n->ctx) {
+	if (!c->tls) {
 		take_plain(c, n->plain, len + (size_t)r);
 		return;
 	}
-	c->tls.in = n->in;
-	c->tls.in_len = (size_t)r;
+	in = (struct span){.p = n->in, .len = (size_t)r};
 	if (c->state == BENCH_CLIENT_TLS)
-		shake_hands(c);
-	if (c->state > BENCH_CLIENT_TLS && c->tls.in_len > 0)
-		open_records(c);
+		shake_hands(c, &in);
+	if (c->state > BENCH_CLIENT_TLS && in.len > 0)
+		open_records(c, &in);
 }
 
 void bench_client_event(struct bench_client *c, uint32_t events)
@@ -534,7 +479,7 @@ void bench_client_event(struct bench_client *c, uint32_t events)
 		return;
 	}
 	if (events & EPOLLOUT)
-		send_pending(c);
+		bench_client_send_pending(c);
 	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && c->state != BENCH_CLIENT_CLOSED)
 		receive(c);
 }

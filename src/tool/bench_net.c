@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "io/tls.h"
 #include "tool/bench_client.h"
-#include "tool/bench_tls.h"
 
 #define EVENTS_MAX 256
 /* Handshakes that take too long are looked for this often. */
@@ -51,7 +51,18 @@ static bool resolve(
 	return true;
 }
 
-bool bench_net_init(struct bench_net *n, const struct bench_options *o, bool lean,
+static bool choose_engine(struct bench_net *n, const struct bench_options *o)
+{
+	tls_use_records(strcmp(o->tls_engine, "openssl") != 0);
+	n->only_records = strcmp(o->tls_engine, "sluice") == 0;
+	n->ctx = tls_unverified_ctx_new(o->cipher);
+	if (!n->ctx)
+		fprintf(
+		    stderr, "sluice bench: -cipher %s: OpenSSL knows no such suite\n", o->cipher);
+	return n->ctx;
+}
+
+bool bench_net_init(struct bench_net *n, const struct bench_options *o,
     const struct bench_events *events, void *arg)
 {
 	memset(n, 0, sizeof(*n));
@@ -64,19 +75,16 @@ bool bench_net_init(struct bench_net *n, const struct bench_options *o, bool lea
 	if (!resolve(o, "server", o->server, &n->addr) ||
 	    (o->to && *o->to && !resolve(o, "to", o->to, &n->to)))
 		return false;
-	if (o->tls) {
-		n->ctx = bench_tls_context(o->cipher, lean);
-		if (!n->ctx)
-			return false;
-	}
+	if (o->tls && !choose_engine(n, o))
+		return false;
 	n->epfd = epoll_create1(EPOLL_CLOEXEC);
 	CHECK(n->epfd >= 0);
 	/* Paced loads sleep for less than the usual slack of 50 µs. */
 	prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0);
 	n->in = must_alloc(BENCH_IN_CAP);
 	n->plain = must_alloc(BENCH_PLAIN_CAP);
-	n->frame = must_alloc(FRAME_MAX);
-	n->out = must_alloc(BENCH_OUT_CAP);
+	n->clear = must_alloc(BENCH_CLEAR_CAP);
+	n->out = (struct sink){.p = must_alloc(BENCH_OUT_CAP), .cap = BENCH_OUT_CAP};
 	n->now_ns = clock_ns();
 	return true;
 }
@@ -84,12 +92,13 @@ bool bench_net_init(struct bench_net *n, const struct bench_options *o, bool lea
 void bench_net_fini(struct bench_net *n)
 {
 	SSL_CTX_free(n->ctx);
+	SSL_CTX_free(n->sink_ctx);
 	if (n->epfd >= 0)
 		close(n->epfd);
 	free(n->in);
 	free(n->plain);
-	free(n->frame);
-	free(n->out);
+	free(n->clear);
+	free(n->out.p);
 }
 
 static void sweep_handshakes(struct bench_net *n)

@@ -4,8 +4,9 @@
  * the buffers through which every byte goes.
  *
  * The buffers belong to whichever client is being served; what a client can't finish (half a
- * frame, bytes that the socket didn't take) moves to memory of its own until next time. `out` is
- * empty between the calls of bench_client.h, save between reserve and flush.
+ * frame, bytes that the socket didn't take) moves to memory of its own until next time. `clear` and
+ * `out` are empty between the calls of bench_client.h, save between reserve and flush: frames are
+ * composed in `clear` and sealed together, with the key expanded once, one record each.
  */
 #ifndef SLUICE_TOOL_BENCH_NET_H
 #define SLUICE_TOOL_BENCH_NET_H
@@ -16,6 +17,7 @@
 #include <sys/socket.h>
 #include <openssl/ssl.h>
 
+#include "base/span.h"
 #include "io/addr.h"
 #include "wire/frame.h"
 #include "tool/bench_options.h"
@@ -23,7 +25,8 @@
 #define BENCH_IN_CAP (64u << 10)
 /* The rest of a frame, a whole receive, the rest of a record. */
 #define BENCH_PLAIN_CAP (FRAME_MAX + BENCH_IN_CAP + (32u << 10))
-#define BENCH_OUT_CAP (256u << 10)
+#define BENCH_CLEAR_CAP (128u << 10)
+#define BENCH_OUT_CAP (320u << 10)
 
 struct bench_client;
 
@@ -46,6 +49,10 @@ struct bench_net {
 	int epfd;
 	SSL_CTX *ctx; /* NULL: plain TCP */
 	bool fast_start;
+	bool only_records; /* a connection whose records are not ours is a failure */
+	/* pipe: no upgrade, no login; what is sent comes back by connections that we accept */
+	bool raw;
+	SSL_CTX *sink_ctx; /* of these; NULL: plain TCP */
 	struct addr addr;
 	struct addr to;     /* of clients with `other` set */
 	const char *server; /* as given, for the request's Host */
@@ -60,14 +67,15 @@ struct bench_net {
 	uint64_t peer_gone; /* frames */
 	uint8_t *in;        /* BENCH_IN_CAP, as received */
 	uint8_t *plain;     /* BENCH_PLAIN_CAP */
-	uint8_t *frame;     /* one frame to be sealed */
-	uint8_t *out;       /* BENCH_OUT_CAP, to be sent */
-	size_t out_len;
+	uint8_t *clear;     /* BENCH_CLEAR_CAP, frames to be sealed */
+	size_t clear_len;
+	size_t each;     /* the length of each frame in it */
+	struct sink out; /* BENCH_OUT_CAP, to be sent */
 };
 
 /* Resolves the server (refused unless it is on loopback or o->own_server) and makes the buffers;
- * on failure a line on standard error says why. `lean`: see bench_tls_context. */
-bool bench_net_init(struct bench_net *n, const struct bench_options *o, bool lean,
+ * on failure a line on standard error says why. */
+bool bench_net_init(struct bench_net *n, const struct bench_options *o,
     const struct bench_events *events, void *arg) must_use;
 void bench_net_fini(struct bench_net *n);
 /* Waits for events until `until_ns` at the latest and serves them. */

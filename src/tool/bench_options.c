@@ -21,55 +21,57 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 
 /* Loads that take the flag, flag, type, field, default, least, most, value's name, help. A flag
  * whose default depends on the load has several rows. */
-#define OPTIONS(X)                                                                              \
-	X(IN_ALL, "server", OPT_TEXT, server, "127.0.0.1:443", 0, 0, "HOST:PORT",               \
-	    "server under load")                                                                \
-	X(IN_ALL, "i-own-this-server", OPT_BOOL, own_server, "false", 0, 0, "",                 \
-	    "allow a server that is not on loopback")                                           \
-	X(IN_ALL, "tls", OPT_BOOL, tls, "true", 0, 0, "",                                       \
-	    "TLS (certificates are NOT verified) or plain TCP")                                 \
-	X(IN_ALL, "fast-start", OPT_BOOL, fast_start, "true", 0, 0, "",                         \
-	    "skip a round trip when the certificate chain tells the server's key")              \
-	X(IN_ALL, "cipher", OPT_TEXT, cipher,                                                   \
-	    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", 0, 0, \
-	    "LIST", "TLS 1.3 cipher suites to offer, best first")                               \
-	X(IN_ALL, "pid", OPT_PIDS, pids, "", 0, 0, "PID[,PID]",                                 \
-	    "the server's processes: report their CPU and memory")                              \
-	X(IN_ALL, "seed", OPT_INT, seed, "1", 0, 0x7fffffff, "N", "for all that is random")     \
-	X(IN_ALL, "json", OPT_BOOL, json, "false", 0, 0, "", "print one JSON object")           \
-	X(IN_ALL, "progress", OPT_BOOL, progress, "false", 0, 0, "",                            \
-	    "a line a second on standard error, even if it is no terminal")                     \
-	X(IN_ALL, "connecting", OPT_INT, connecting, "32", 1, 4096, "N",                        \
-	    "most handshakes at a time")                                                        \
-	X(IN_ALL, "handshake-timeout", OPT_NUMBER, handshake_timeout_s, "10", 0.1, 300, "S",    \
-	    "seconds until a client must be logged in")                                         \
-	X(IN_ALL, "seconds", OPT_NUMBER, seconds, "10", 0.1, 86400, "S", "how long to measure") \
-	X(IN_PACKETS, "warmup", OPT_NUMBER, warmup_s, "1", 0, 3600, "S",                        \
-	    "seconds of load before measuring begins")                                          \
-	X(IN_BULK, "size", OPT_INT, size, "1400", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",          \
-	    "a packet's size")                                                                  \
-	X(IN_BULK, "pairs", OPT_INT, pairs, "16", 1, 16384, "N", "pairs of clients")            \
-	X(IN_BULK, "window", OPT_INT, window, "28", 1, BENCH_WINDOW_MAX, "N",                   \
-	    "packets in flight a pair (derper drops above 32)")                                 \
-	X(IN_BULK, "to", OPT_TEXT, to, "", 0, 0, "HOST:PORT",                                   \
-	    "where those who receive connect: another node of the region")                      \
-	X(IN_BULK, "cross", OPT_TEXT, cross, "any", 0, 0, "yes|no|any",                         \
-	    "pairs whose ends are on two workers of sluice, or on one (asks /debug/clients)")   \
-	X(IN_BULK, "both", OPT_BOOL, both, "false", 0, 0, "", "send both ways in each pair")    \
-	X(IN_BULK, "rate", OPT_NUMBER, rate, "0", 0, 1e7, "N",                                  \
-	    "packets a second and sender; 0: as fast as the window lets")                       \
-	X(IN_CHATTER, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",        \
-	    "a packet's size")                                                                  \
-	X(IN_CHATTER, "clients", OPT_INT, clients, "500", 2, 100000, "N", "clients")            \
-	X(IN_CHATTER, "rate", OPT_NUMBER, rate, "20", 0.001, 1e6, "N",                          \
-	    "packets a second that each sends")                                                 \
-	X(IN_CHATTER, "partners", OPT_INT, partners, "16", 1, 1024, "N",                        \
-	    "partners of each client; a packet goes to one of them by chance")                  \
-	X(IN_IDLE, "clients", OPT_INT, clients, "1000", 1, 100000, "N", "clients")              \
-	X(IN_IDLE, "base", OPT_INT, base, "50", 0, 10000, "N",                                  \
-	    "clients that are there before memory is first looked at")                          \
-	X(IN_CHURN, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",          \
-	    "a packet's size")                                                                  \
+#define OPTIONS(X)                                                                               \
+	X(IN_ALL, "server", OPT_TEXT, server, "127.0.0.1:443", 0, 0, "HOST:PORT",                \
+	    "server under load")                                                                 \
+	X(IN_ALL, "i-own-this-server", OPT_BOOL, own_server, "false", 0, 0, "",                  \
+	    "allow a server that is not on loopback")                                            \
+	X(IN_ALL, "tls", OPT_BOOL, tls, "true", 0, 0, "",                                        \
+	    "TLS (certificates are NOT verified) or plain TCP")                                  \
+	X(IN_ALL, "fast-start", OPT_BOOL, fast_start, "true", 0, 0, "",                          \
+	    "skip a round trip when the certificate chain tells the server's key")               \
+	X(IN_ALL, "cipher", OPT_TEXT, cipher,                                                    \
+	    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", 0, 0,  \
+	    "LIST", "TLS 1.3 cipher suites to offer, best first")                                \
+	X(IN_ALL, "tls-engine", OPT_TEXT, tls_engine, "auto", 0, 0, "auto|sluice|openssl",       \
+	    "who does records: sluice for TLS 1.3, openssl always, auto as sluice where it can") \
+	X(IN_ALL, "pid", OPT_PIDS, pids, "", 0, 0, "PID[,PID]",                                  \
+	    "the server's processes: report their CPU and memory")                               \
+	X(IN_ALL, "seed", OPT_INT, seed, "1", 0, 0x7fffffff, "N", "for all that is random")      \
+	X(IN_ALL, "json", OPT_BOOL, json, "false", 0, 0, "", "print one JSON object")            \
+	X(IN_ALL, "progress", OPT_BOOL, progress, "false", 0, 0, "",                             \
+	    "a line a second on standard error, even if it is no terminal")                      \
+	X(IN_ALL, "connecting", OPT_INT, connecting, "32", 1, 4096, "N",                         \
+	    "most handshakes at a time")                                                         \
+	X(IN_ALL, "handshake-timeout", OPT_NUMBER, handshake_timeout_s, "10", 0.1, 300, "S",     \
+	    "seconds until a client must be logged in")                                          \
+	X(IN_ALL, "seconds", OPT_NUMBER, seconds, "10", 0.1, 86400, "S", "how long to measure")  \
+	X(IN_PACKETS, "warmup", OPT_NUMBER, warmup_s, "1", 0, 3600, "S",                         \
+	    "seconds of load before measuring begins")                                           \
+	X(IN_BULK, "size", OPT_INT, size, "1400", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
+	    "a packet's size")                                                                   \
+	X(IN_BULK, "pairs", OPT_INT, pairs, "16", 1, 16384, "N", "pairs of clients")             \
+	X(IN_BULK, "window", OPT_INT, window, "28", 1, BENCH_WINDOW_MAX, "N",                    \
+	    "packets in flight a pair (derper drops above 32)")                                  \
+	X(IN_BULK, "to", OPT_TEXT, to, "", 0, 0, "HOST:PORT",                                    \
+	    "where those who receive connect: another node of the region")                       \
+	X(IN_BULK, "cross", OPT_TEXT, cross, "any", 0, 0, "yes|no|any",                          \
+	    "pairs whose ends are on two workers of sluice, or on one (asks /debug/clients)")    \
+	X(IN_BULK, "both", OPT_BOOL, both, "false", 0, 0, "", "send both ways in each pair")     \
+	X(IN_BULK, "rate", OPT_NUMBER, rate, "0", 0, 1e7, "N",                                   \
+	    "packets a second and sender; 0: as fast as the window lets")                        \
+	X(IN_CHATTER, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",         \
+	    "a packet's size")                                                                   \
+	X(IN_CHATTER, "clients", OPT_INT, clients, "500", 2, 100000, "N", "clients")             \
+	X(IN_CHATTER, "rate", OPT_NUMBER, rate, "20", 0.001, 1e6, "N",                           \
+	    "packets a second that each sends")                                                  \
+	X(IN_CHATTER, "partners", OPT_INT, partners, "16", 1, 1024, "N",                         \
+	    "partners of each client; a packet goes to one of them by chance")                   \
+	X(IN_IDLE, "clients", OPT_INT, clients, "1000", 1, 100000, "N", "clients")               \
+	X(IN_IDLE, "base", OPT_INT, base, "50", 0, 10000, "N",                                   \
+	    "clients that are there before memory is first looked at")                           \
+	X(IN_CHURN, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
+	    "a packet's size")                                                                   \
 	X(IN_CHURN, "parallel", OPT_INT, parallel, "16", 1, 4096, "N", "clients at a time")
 
 struct option {

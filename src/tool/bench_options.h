@@ -40,6 +40,7 @@ struct bench_options {
 	bool json;
 	bool progress;
 	const char *cipher;
+	const char *tls_engine; /* auto, sluice, openssl */
 	int seed;
 	int connecting; /* handshakes at a time */
 	double handshake_timeout_s;

@@ -155,6 +155,43 @@ static void test_round_trip(void **state)
 	}
 }
 
+/* Many short records under one expanded key are what as many calls would have made. */
+static void test_seal_each(void **state)
+{
+	static const size_t each[] = {1, 69, 1437, RECORD_PLAIN_MAX};
+	static uint8_t one_by_one[BUF];
+
+	for (int kind = 0; kind < 3; kind++) {
+		for (size_t i = 0; i < ARRAY_LEN(each); i++) {
+			struct sink out = {.p = one_by_one, .cap = sizeof(one_by_one)};
+			struct sink together = {.p = wire, .cap = sizeof(wire)};
+			size_t len = MIN(each[i] * 20 + each[i] / 2, (size_t)100000), n, replied;
+			struct pair p, q;
+
+			pair_init(&p, (enum aead_kind)kind);
+			pair_init(&q, (enum aead_kind)kind);
+			for (size_t at = 0; at < len; at += each[i])
+				assert_true(record_seal(
+				    &p.client, text + at, MIN(each[i], len - at), &out));
+			assert_true(record_seal_each(&q.client, text, len, each[i], &together));
+			assert_int_equal(together.len, out.len);
+			assert_memory_equal(together.p, out.p, out.len);
+			assert_int_equal(
+			    open_len(&q.server, wire, together.len, &n, &replied), RECORD_OK);
+			assert_int_equal(n, len);
+			assert_memory_equal(plain, text, len);
+			/* No room for the last: a failure, and nothing past the end. */
+			together.len = 0;
+			together.cap = out.len - 1;
+			wire[together.cap] = 0x5a;
+			assert_false(record_seal_each(&q.client, text, len, each[i], &together));
+			assert_int_equal(wire[together.cap], 0x5a);
+			pair_fini(&p);
+			pair_fini(&q);
+		}
+	}
+}
+
 /* Any flipped bit, of the header too, ends it; nothing of the record is handed out. */
 static void test_flipped_bits(void **state)
 {
@@ -493,6 +530,7 @@ int main(void)
 	    cmocka_unit_test(test_key_derivation),
 	    cmocka_unit_test(test_known_record),
 	    cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_seal_each),
 	    cmocka_unit_test(test_flipped_bits),
 	    cmocka_unit_test(test_replay),
 	    cmocka_unit_test(test_bad_headers),

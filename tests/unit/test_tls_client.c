@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "io/tls.h"
+#include "daemon/selfcert.h"
 
 #define ROOM (256u << 10)
 
@@ -86,6 +87,7 @@ struct ends {
 	size_t early;                         /* bytes that the client opened with its handshake */
 	bool records;                         /* the client's are ours */
 	bool tickets; /* the server sends some, which our records don't know of: it is OpenSSL's */
+	struct key *learn; /* where the client puts what a meta certificate tells */
 	uint8_t sni[256];
 };
 
@@ -161,6 +163,8 @@ static void shake(struct ends *e, const char *host, const uint8_t *pin)
 
 	e->client = tls_new_client(e->client_ctx, host, pin);
 	assert_non_null(e->client);
+	if (e->learn)
+		tls_learn_server_key(e->client, e->learn);
 	tls_use_records(e->records);
 	step(e->client, &e->at_client, &to_client, &to_server, &e->early);
 	while (to_server.len > 0) {
@@ -376,6 +380,74 @@ static void test_tickets(void **state)
 	}
 }
 
+/* What the load generator does: takes any certificate, and the server's key out of the chain. */
+static void test_unverified(void **state)
+{
+	struct key server = {{1, 2, 3}}, told;
+	X509 *meta = selfcert_meta(&server, 1), *other = selfcert_meta(&(struct key){{9}}, 1);
+
+	assert_non_null(meta);
+	assert_null(tls_unverified_ctx_new("TLS_NO_SUCH_SUITE"));
+	for (size_t v = 0; v < ARRAY_LEN(versions); v++) {
+		for (int chain = 0; chain < 3; chain++) {
+			struct ends e;
+
+			ends_init(&e, expired, NULL, versions[v], 2);
+			SSL_CTX_free(e.client_ctx);
+			e.client_ctx = tls_unverified_ctx_new("TLS_AES_256_GCM_SHA384");
+			assert_non_null(e.client_ctx);
+			/* A chain without one, with one, and with two, of which the first counts.
+			 */
+			SSL_CTX_add1_chain_cert(e.server_ctx, ca);
+			if (chain > 0)
+				SSL_CTX_add1_chain_cert(e.server_ctx, meta);
+			if (chain > 1)
+				SSL_CTX_add1_chain_cert(e.server_ctx, other);
+			tls_free(e.server);
+			e.server = tls_new(e.server_ctx);
+			memset(&told, 0, sizeof(told));
+			e.learn = &told;
+			shake(&e, NULL, NULL);
+			expect_up(&e, v == 0 ? 12 : 13);
+			assert_int_equal(tls_on_records(e.client), v == 1);
+			assert_int_equal(key_equal(&told, &server), chain > 0);
+			assert_int_equal(key_is_zero(&told), chain == 0);
+			assert_string_equal((char *)e.sni, "");
+			ends_fini(&e);
+		}
+	}
+	X509_free(meta);
+	X509_free(other);
+}
+
+/* Records of one size each, whoever makes them. */
+static void test_seal_each(void **state)
+{
+	static uint8_t text[5000], wire[ROOM], got[ROOM], back[TLS_REPLY_MAX];
+
+	for (size_t v = 0; v < ARRAY_LEN(versions); v++) {
+		struct sink sealed = {.p = wire, .cap = sizeof(wire)};
+		struct sink plain = {.p = got, .cap = sizeof(got)};
+		struct sink reply = {.p = back, .cap = sizeof(back)};
+		struct span in;
+		size_t records = 0;
+		struct ends e;
+
+		memset(text, 7, sizeof(text));
+		ends_init(&e, leaf, ca, versions[v], 0);
+		shake(&e, "::1", NULL);
+		assert_true(tls_seal_each(e.client, text, sizeof(text), 1000, &sealed));
+		for (size_t at = 0; at < sealed.len; records++)
+			at += 5u + ((size_t)wire[at + 3] << 8 | wire[at + 4]);
+		assert_int_equal(records, 5);
+		in = (struct span){.p = wire, .len = sealed.len};
+		assert_int_equal(tls_open(e.server, &in, &plain, &reply), TLS_OK);
+		assert_int_equal(plain.len, sizeof(text));
+		assert_memory_equal(got, text, sizeof(text));
+		ends_fini(&e);
+	}
+}
+
 static void test_not_tls(void **state)
 {
 	static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
@@ -406,6 +478,8 @@ int main(void)
 	    cmocka_unit_test(test_trusted_leaf),
 	    cmocka_unit_test(test_pins),
 	    cmocka_unit_test(test_tickets),
+	    cmocka_unit_test(test_unverified),
+	    cmocka_unit_test(test_seal_each),
 	    cmocka_unit_test(test_not_tls),
 	};
 
