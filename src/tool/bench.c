@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "tool/bench_run.h"
+#include "tool/bench_slow.h"
 
 /* A window in which nothing moved for so long is given up. */
 #define STUCK_NS 1000000000u
@@ -101,6 +102,8 @@ static void on_packet(
 	struct bench_stream *s;
 	uint64_t took;
 
+	if (b->load->packet && b->load->packet(b, c, src, p, len))
+		return;
 	s = bench_traffic_take(&b->traffic, c->index, src, p, len, b->net.now_ns, &took);
 	if (!s)
 		return;
@@ -179,14 +182,27 @@ bool bench_connect(struct bench *b, uint32_t from, uint32_t to)
 	return !bench_over(b);
 }
 
-bool bench_measure(struct bench *b)
+void bench_warm_up(struct bench *b)
 {
-	uint64_t drained;
-
 	b->start_ns = b->net.now_ns = clock_ns();
 	b->phase = "warm-up";
 	bench_until(b, b->start_ns + (uint64_t)(b->opt.warmup_s * 1e9), true);
 	b->late_ns = 0;
+}
+
+void bench_drain(struct bench *b)
+{
+	/* check_windows gives up what doesn't come, so this ends; the bound is for its errors. */
+	uint64_t drained = b->net.now_ns + 5ull * SECOND_NS;
+
+	b->phase = "draining";
+	while (!bench_over(b) && b->traffic.outstanding > 0 && b->net.now_ns < drained)
+		bench_until(b, b->net.now_ns + 1000000, false);
+}
+
+bool bench_measure(struct bench *b)
+{
+	bench_warm_up(b);
 	bench_hist_reset(&b->traffic.latency);
 	b->measuring = true;
 	b->phase = "measuring";
@@ -194,11 +210,7 @@ bool bench_measure(struct bench *b)
 	bench_until(b, b->begin.ns + (uint64_t)(b->opt.seconds * 1e9), true);
 	bench_mark_now(b, &b->end);
 	b->measuring = false;
-	b->phase = "draining";
-	/* check_windows gives up what doesn't come, so this ends; the bound is for its errors. */
-	drained = b->net.now_ns + 5ull * SECOND_NS;
-	while (!bench_over(b) && b->traffic.outstanding > 0 && b->net.now_ns < drained)
-		bench_until(b, b->net.now_ns + 1000000, false);
+	bench_drain(b);
 	return !b->failed;
 }
 
@@ -219,11 +231,16 @@ static uint32_t clients_of(const struct bench_options *o)
 	case BENCH_BULK:
 		return bench_bulk_clients(o);
 	case BENCH_CHATTER:
+	case BENCH_SCALE:
 		return (uint32_t)o->clients;
 	case BENCH_IDLE:
 		return (uint32_t)(o->clients + o->base);
 	case BENCH_CHURN:
 		return (uint32_t)o->parallel + 1;
+	case BENCH_SLOW:
+		return 2 * (uint32_t)o->pairs + 2;
+	case BENCH_PIPE:
+		return 2 * (uint32_t)o->pairs;
 	}
 	return 0;
 }
@@ -256,6 +273,12 @@ static const struct bench_load *load_of(enum bench_kind kind)
 		return &bench_idle;
 	case BENCH_CHURN:
 		return &bench_churn;
+	case BENCH_SLOW:
+		return &bench_slow;
+	case BENCH_SCALE:
+		return &bench_scale;
+	case BENCH_PIPE:
+		return &bench_pipe;
 	}
 	return NULL;
 }
@@ -270,6 +293,7 @@ static void bench_free(struct bench *b)
 	free(b->phase_ns);
 	free(b->order);
 	free(b->spare);
+	bench_slow_fini(b->slow);
 	bench_traffic_fini(&b->traffic);
 	bench_net_fini(&b->net);
 	free(b);
@@ -312,10 +336,10 @@ int bench_main(int argc, char **argv)
 	}
 	catch_signals();
 	b->told_ns = b->net.now_ns;
-	b->hard_stop_ns =
-	    b->net.now_ns + (uint64_t)((b->opt.seconds + b->opt.warmup_s + SLACK_S +
-					   b->opt.handshake_timeout_s + clients * CONNECT_S) *
-				       1e9);
+	b->hard_stop_ns = b->net.now_ns +
+			  (uint64_t)((b->opt.seconds + b->opt.warmup_s + b->opt.stall_s + SLACK_S +
+					 b->opt.handshake_timeout_s + clients * CONNECT_S) *
+				     1e9);
 	done = b->load->run(b);
 	/* After a failure or a signal too: what there is may tell why. */
 	if (b->begin.ns || b->connect_end.ns || done)

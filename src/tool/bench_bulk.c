@@ -38,16 +38,32 @@ uint32_t bench_bulk_clients(const struct bench_options *o)
 	return any_worker(o) ? n : SPARE_FACTOR * n + SPARE_MORE;
 }
 
+/* A sender's place in the turns of all: how far it is ahead of client 0, in packets. */
+static double ahead(const struct bench *b, const struct bench_client *c)
+{
+	return (double)c->index / (double)b->n_clients;
+}
+
 /* How many packets of a stream are due by now. */
 static uint64_t due(const struct bench *b, const struct bench_client *c)
 {
-	double turns;
-
 	if (b->opt.rate <= 0)
 		return UINT64_MAX;
-	turns = (double)(b->net.now_ns - b->start_ns) * 1e-9 * b->opt.rate +
-		(double)c->index / (double)b->n_clients;
-	return (uint64_t)turns;
+	return (uint64_t)((double)(b->net.now_ns - b->start_ns) * 1e-9 * b->opt.rate + ahead(b, c));
+}
+
+/* The time to stamp a stream's next packet with. A paced one counts from when it was due, but for
+ * what pacing itself is late by: a server that makes us wait must not look fast for it. */
+static uint64_t stamp(struct bench *b, const struct bench_client *c, const struct bench_stream *s)
+{
+	uint64_t now = b->net.now_ns, at;
+
+	if (b->opt.rate <= 0)
+		return now;
+	at = b->start_ns + (uint64_t)(((double)(s->sent + 1) - ahead(b, c)) / b->opt.rate * 1e9);
+	if (now > at)
+		b->late_ns = MAX(b->late_ns, now - at);
+	return MIN(now, at + (uint64_t)TICK_MIN_NS);
 }
 
 static void send_window(struct bench *b, struct bench_client *c)
@@ -63,7 +79,7 @@ static void send_window(struct bench *b, struct bench_client *c)
 
 		if (!p)
 			break;
-		bench_stream_put(&b->traffic, s, b->net.now_ns, p);
+		bench_stream_put(&b->traffic, s, stamp(b, c, s), p);
 		bench_client_commit(c, bench_frame_len(&b->traffic));
 	}
 	bench_client_flush(c);
@@ -118,12 +134,10 @@ static bool choose_pairs(struct bench *b)
 	return !bench_over(b);
 }
 
-static void make_streams(struct bench *b)
+void bench_bulk_streams(struct bench *b)
 {
 	uint32_t pairs = (uint32_t)b->opt.pairs;
 
-	for (uint32_t i = 0; i < b->n_clients; i++)
-		b->sends_in[i] = UINT32_MAX;
 	for (uint32_t id = 0; id < b->traffic.n; id++) {
 		uint32_t k = 2 * (id % pairs) + id / pairs;
 		uint32_t from = b->pair[k], to = b->pair[k ^ 1];
@@ -134,21 +148,29 @@ static void make_streams(struct bench *b)
 	}
 }
 
+void bench_bulk_make(struct bench *b, uint32_t clients)
+{
+	uint32_t pairs = (uint32_t)b->opt.pairs;
+
+	bench_make(b, clients, b->opt.both ? 2 * pairs : pairs, 2 * BENCH_WINDOW_MAX);
+	b->pair = must_calloc(2 * pairs, sizeof(*b->pair));
+	b->sends_in = must_calloc(clients, sizeof(*b->sends_in));
+	for (uint32_t k = 0; k < 2 * pairs; k++)
+		b->pair[k] = k;
+	for (uint32_t i = 0; i < clients; i++)
+		b->sends_in[i] = UINT32_MAX;
+}
+
 static bool run(struct bench *b)
 {
 	uint32_t pairs = (uint32_t)b->opt.pairs;
 
-	bench_make(
-	    b, bench_bulk_clients(&b->opt), b->opt.both ? 2 * pairs : pairs, 2 * BENCH_WINDOW_MAX);
-	b->pair = must_calloc(2 * pairs, sizeof(*b->pair));
-	b->sends_in = must_calloc(b->n_clients, sizeof(*b->sends_in));
-	for (uint32_t k = 0; k < 2 * pairs; k++)
-		b->pair[k] = k;
+	bench_bulk_make(b, bench_bulk_clients(&b->opt));
 	for (uint32_t k = 1; *b->opt.to && k < 2 * pairs; k += 2)
 		b->client[k].other = true;
 	if (!bench_connect(b, 0, b->n_clients) || (!any_worker(&b->opt) && !choose_pairs(b)))
 		return false;
-	make_streams(b);
+	bench_bulk_streams(b);
 	if (*b->opt.to)
 		bench_until(b, b->net.now_ns + PRESENCE_NS, false);
 	return bench_measure(b);

@@ -19,7 +19,7 @@
 #define SWEEP_NS 100000000u
 
 /* The first address of a server that there is. */
-static bool resolve(
+bool bench_net_resolve(
     const struct bench_options *o, const char *flag, const char *server, struct addr *addr)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list;
@@ -72,8 +72,8 @@ bool bench_net_init(struct bench_net *n, const struct bench_options *o,
 	n->server = o->server;
 	n->fast_start = o->fast_start;
 	n->handshake_timeout_ns = (uint64_t)(o->handshake_timeout_s * 1e9);
-	if (!resolve(o, "server", o->server, &n->addr) ||
-	    (o->to && *o->to && !resolve(o, "to", o->to, &n->to)))
+	if (!bench_net_resolve(o, "server", o->server, &n->addr) ||
+	    (o->to && *o->to && !bench_net_resolve(o, "to", o->to, &n->to)))
 		return false;
 	if (o->tls && !choose_engine(n, o))
 		return false;

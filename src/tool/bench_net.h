@@ -77,6 +77,9 @@ struct bench_net {
  * on failure a line on standard error says why. */
 bool bench_net_init(struct bench_net *n, const struct bench_options *o,
     const struct bench_events *events, void *arg) must_use;
+/* The first address of HOST:PORT, which flag -`flag` gave; else false, and a line says why. */
+bool bench_net_resolve(const struct bench_options *o, const char *flag, const char *server,
+    struct addr *addr) must_use;
 void bench_net_fini(struct bench_net *n);
 /* Waits for events until `until_ns` at the latest and serves them. */
 void bench_net_turn(struct bench_net *n, uint64_t until_ns);

@@ -16,7 +16,11 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 #define IN_CHATTER (1u << BENCH_CHATTER)
 #define IN_IDLE (1u << BENCH_IDLE)
 #define IN_CHURN (1u << BENCH_CHURN)
-#define IN_PACKETS (IN_BULK | IN_CHATTER | IN_CHURN)
+#define IN_SLOW (1u << BENCH_SLOW)
+#define IN_SCALE (1u << BENCH_SCALE)
+#define IN_PIPE (1u << BENCH_PIPE)
+#define IN_PAIRS (IN_BULK | IN_SLOW | IN_PIPE)
+#define IN_PACKETS (IN_PAIRS | IN_CHATTER | IN_CHURN | IN_SCALE)
 #define IN_ALL (IN_PACKETS | IN_IDLE)
 
 /* Loads that take the flag, flag, type, field, default, least, most, value's name, help. A flag
@@ -48,10 +52,10 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 	X(IN_ALL, "seconds", OPT_NUMBER, seconds, "10", 0.1, 86400, "S", "how long to measure")  \
 	X(IN_PACKETS, "warmup", OPT_NUMBER, warmup_s, "1", 0, 3600, "S",                         \
 	    "seconds of load before measuring begins")                                           \
-	X(IN_BULK, "size", OPT_INT, size, "1400", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
+	X(IN_PAIRS, "size", OPT_INT, size, "1400", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",          \
 	    "a packet's size")                                                                   \
-	X(IN_BULK, "pairs", OPT_INT, pairs, "16", 1, 16384, "N", "pairs of clients")             \
-	X(IN_BULK, "window", OPT_INT, window, "28", 1, BENCH_WINDOW_MAX, "N",                    \
+	X(IN_PAIRS, "pairs", OPT_INT, pairs, "16", 1, 16384, "N", "pairs of clients")            \
+	X(IN_PAIRS, "window", OPT_INT, window, "28", 1, BENCH_WINDOW_MAX, "N",                   \
 	    "packets in flight a pair (derper drops above 32)")                                  \
 	X(IN_BULK, "to", OPT_TEXT, to, "", 0, 0, "HOST:PORT",                                    \
 	    "where those who receive connect: another node of the region")                       \
@@ -72,7 +76,22 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 	    "clients that are there before memory is first looked at")                           \
 	X(IN_CHURN, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
 	    "a packet's size")                                                                   \
-	X(IN_CHURN, "parallel", OPT_INT, parallel, "16", 1, 4096, "N", "clients at a time")
+	X(IN_CHURN, "parallel", OPT_INT, parallel, "16", 1, 4096, "N", "clients at a time")      \
+	X(IN_SLOW, "slow-rate", OPT_NUMBER, slow_rate, "5000", 1, 1e6, "N",                      \
+	    "packets a second to the receiver that stops reading")                               \
+	X(IN_SLOW, "stall", OPT_NUMBER, stall_s, "1.5", 0.01, 600, "S",                          \
+	    "seconds in which it reads nothing")                                                 \
+	X(IN_SCALE, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
+	    "a packet's size")                                                                   \
+	X(IN_SCALE, "clients", OPT_INT, clients, "1000", 2, 100000, "N", "clients")              \
+	X(IN_SCALE, "flows", OPT_INT, flows, "1000", 1, 1048576, "N",                            \
+	    "flows, that is pairs of a sender and a receiver; a client is in many")              \
+	X(IN_SCALE, "rate", OPT_NUMBER, rate, "20000", 1, 1e7, "N",                              \
+	    "packets a second, of all clients together")                                         \
+	X(IN_SCALE, "burst", OPT_INT, burst, "4", 1, 256, "N",                                   \
+	    "packets of one flow in a row (derper drops above 32)")                              \
+	X(IN_PIPE, "listen", OPT_TEXT, listen, "127.0.0.1:8443", 0, 0, "HOST:PORT",              \
+	    "where we listen for the proxy under load")
 
 struct option {
 	unsigned int loads;
@@ -266,6 +285,31 @@ static bool find_kind(const char *name, enum bench_kind *kind)
 	return false;
 }
 
+/* What flags ask of each other. */
+static bool check_together(struct bench_options *o)
+{
+	static const char *const engines[] = {"auto", "sluice", "openssl"};
+	double flows = (double)o->clients * (o->clients - 1);
+	bool known = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(engines); i++)
+		known |= strcmp(o->tls_engine, engines[i]) == 0;
+	if (!known) {
+		fprintf(stderr, "sluice bench: -tls-engine %s: give auto, sluice or openssl\n",
+		    o->tls_engine);
+		return false;
+	}
+	if (o->kind == BENCH_SCALE && o->flows > flows) {
+		fprintf(stderr,
+		    "sluice bench: -flows %d: between %d clients there are at most %.0f\n",
+		    o->flows, o->clients, flows);
+		return false;
+	}
+	if (o->kind == BENCH_CHATTER && o->partners > o->clients - 1)
+		o->partners = o->clients - 1;
+	return true;
+}
+
 enum bench_parse bench_options_parse(int argc, char **argv, struct bench_options *into)
 {
 	memset(into, 0, sizeof(*into));
@@ -294,7 +338,5 @@ enum bench_parse bench_options_parse(int argc, char **argv, struct bench_options
 		if (r != BENCH_PARSE_OK)
 			return r;
 	}
-	if (into->kind == BENCH_CHATTER && into->partners > into->clients - 1)
-		into->partners = into->clients - 1;
-	return BENCH_PARSE_OK;
+	return check_together(into) ? BENCH_PARSE_OK : BENCH_PARSE_BAD;
 }

@@ -14,11 +14,14 @@
 #include "base/check.h"
 #include "tool/bench_proc.h"
 
-#define BENCH_LOADS(X)                                                                      \
-	X(BENCH_BULK, "bulk", "pairs of clients, each with a window of packets in flight")  \
-	X(BENCH_CHATTER, "chatter", "many clients that send a little to changing partners") \
-	X(BENCH_IDLE, "idle", "many connections that do nothing: what one costs in memory") \
-	X(BENCH_CHURN, "churn", "connect, log in, have one packet delivered, close, and again")
+#define BENCH_LOADS(X)                                                                          \
+	X(BENCH_BULK, "bulk", "pairs of clients, each with a window of packets in flight")      \
+	X(BENCH_CHATTER, "chatter", "many clients that send a little to changing partners")     \
+	X(BENCH_IDLE, "idle", "many connections that do nothing: what one costs in memory")     \
+	X(BENCH_CHURN, "churn", "connect, log in, have one packet delivered, close, and again") \
+	X(BENCH_SLOW, "slow", "bulk, and one receiver that stops reading for a while")          \
+	X(BENCH_SCALE, "scale", "the same traffic over more and more clients and flows")        \
+	X(BENCH_PIPE, "pipe", "bulk through a proxy that carries bytes: a yardstick")
 
 enum bench_kind {
 #define X(id, name, help) id,
@@ -57,6 +60,11 @@ struct bench_options {
 	int partners;
 	int base;
 	int parallel;
+	double slow_rate; /* slow: packets a second to the receiver that stops reading */
+	double stall_s;
+	int flows;          /* scale: (sender, receiver) pairs */
+	int burst;          /* scale: packets of one flow in a row */
+	const char *listen; /* pipe: HOST:PORT where the proxy connects to */
 };
 
 enum bench_parse {

@@ -9,8 +9,10 @@
 
 #include "base/clock.h"
 #include "tool/bench_run.h"
+#include "tool/bench_slow.h"
 
 #define NS_US 1e-3
+#define NS_MS 1e-6
 #define NS_S 1e-9
 
 static double per(double a, uint64_t n)
@@ -79,6 +81,8 @@ static void set_options(const struct bench_options *opt, json_t *o)
 	json_object_set_new(o, "tls", json_boolean(opt->tls));
 	set_int(o, "seed", (uint64_t)opt->seed);
 	switch (opt->kind) {
+	case BENCH_SLOW:
+	case BENCH_PIPE:
 	case BENCH_BULK:
 		set_int(o, "pairs", (uint64_t)opt->pairs);
 		set_int(o, "window", (uint64_t)opt->window);
@@ -97,8 +101,70 @@ static void set_options(const struct bench_options *opt, json_t *o)
 	case BENCH_CHURN:
 		set_int(o, "parallel", (uint64_t)opt->parallel);
 		break;
+	case BENCH_SCALE:
+		set_int(o, "clients", (uint64_t)opt->clients);
+		set_int(o, "flows", (uint64_t)opt->flows);
+		set_int(o, "burst", (uint64_t)opt->burst);
+		set_real(o, "rate", opt->rate);
+		break;
 	}
 	set_int(o, "size", (uint64_t)opt->size);
+}
+
+/* Sends by a schedule, whatever has arrived. */
+static bool paced(const struct bench *b)
+{
+	return b->opt.rate > 0;
+}
+
+/* How many flows have sent something: what the server must count as well. */
+static uint64_t flows_used(const struct bench *b)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < b->traffic.n; i++)
+		n += b->traffic.stream[i].sent > 0;
+	return n;
+}
+
+static json_t *slow_phase_of(const struct bench_slow_phase *ph)
+{
+	double s = (double)(ph->end.ns - ph->begin.ns) * NS_S;
+	json_t *o = json_object();
+
+	set_real(o, "elapsed_s", s);
+	set_real(
+	    o, "packets_per_s", s > 0 ? (double)(ph->end.received - ph->begin.received) / s : 0);
+	set_real(o, "p99_us", (double)ph->p99_ns * NS_US);
+	return o;
+}
+
+/* The load `slow`: what became of the stalled stream, and of the others meanwhile. */
+static void set_slow(const struct bench *b, json_t *o)
+{
+	const struct bench_slow *w = b->slow;
+	json_t *before = slow_phase_of(&w->before), *stalled = slow_phase_of(&w->stalled);
+	double rate = real_of(before, "packets_per_s"), p99 = real_of(before, "p99_us");
+
+	set_real(o, "slow_rate", b->opt.slow_rate);
+	set_real(o, "stall_s", b->opt.stall_s);
+	set_int(o, "skipped", b->skipped);
+	set_real(o, "others_rate_ratio", rate > 0 ? real_of(stalled, "packets_per_s") / rate : 0);
+	set_real(o, "others_p99_ratio", p99 > 0 ? real_of(stalled, "p99_us") / p99 : 0);
+	json_object_set_new(o, "before", before);
+	json_object_set_new(o, "stalled", stalled);
+	set_int(o, "slow_sent", w->traffic.count.sent);
+	set_int(o, "slow_received", w->traffic.count.received);
+	set_int(o, "slow_lost", w->traffic.count.lost);
+	set_int(o, "slow_faults",
+	    w->traffic.count.reordered + w->traffic.count.duplicated + w->traffic.count.corrupt +
+		w->traffic.count.misdelivered);
+	set_int(o, "kernel_packets", w->kernel_packets);
+	set_int(o, "kernel_bytes", w->kernel_packets * w->traffic.size);
+	set_int(o, "gap_packets", w->gap);
+	set_int(o, "held_packets", w->held.count);
+	set_real(o, "held_age_p50_ms", (double)bench_hist_quantile(&w->held, 0.5) * NS_MS);
+	set_real(o, "held_age_max_ms", (double)w->held.max * NS_MS);
 }
 
 /* Loads that send packets: throughput, what went wrong, latency. */
@@ -121,10 +187,14 @@ static void set_traffic(const struct bench *b, json_t *o)
 	set_real(o, "packets_per_send",
 	    per((double)(b->end.sent - b->begin.sent), b->end.sends - b->begin.sends));
 	json_object_set_new(o, "latency_us", latency_of(&b->traffic.latency));
-	if (b->opt.kind == BENCH_CHATTER) {
+	if (paced(b)) {
 		set_real(o, "late_us", (double)b->late_ns * NS_US);
 		set_int(o, "skipped", b->skipped);
 	}
+	if (b->opt.kind == BENCH_SCALE)
+		set_int(o, "flows_used", flows_used(b));
+	if (b->slow)
+		set_slow(b, o);
 	if (b->opt.kind == BENCH_CHURN) {
 		uint64_t done = b->end.done - b->begin.done;
 
@@ -208,6 +278,29 @@ static void print_cpu(const json_t *o, const char *unit)
 	putchar('\n');
 }
 
+static void print_slow(const json_t *o)
+{
+	const json_t *before = json_object_get(o, "before"),
+		     *stalled = json_object_get(o, "stalled");
+
+	printf("others     %.0f packets/s before, %.0f stalled: %.2f; p99 %.0f µs, %.0f: %.2f\n",
+	    real_of(before, "packets_per_s"), real_of(stalled, "packets_per_s"),
+	    real_of(o, "others_rate_ratio"), real_of(before, "p99_us"), real_of(stalled, "p99_us"),
+	    real_of(o, "others_p99_ratio"));
+	printf("stalled    %.0f sent, %.0f came, %.0f lost; %.0f packets not sent (socket full)\n",
+	    real_of(o, "slow_sent"), real_of(o, "slow_received"), real_of(o, "slow_lost"),
+	    real_of(o, "skipped"));
+	printf("resumed    %.0f packets (%.0f bytes) out of the kernels' buffers",
+	    real_of(o, "kernel_packets"), real_of(o, "kernel_bytes"));
+	if (real_of(o, "gap_packets") > 0)
+		printf("; behind the gap %.0f, p50 %.1f ms old, the oldest %.1f",
+		    real_of(o, "held_packets"), real_of(o, "held_age_p50_ms"),
+		    real_of(o, "held_age_max_ms"));
+	else
+		printf("; nothing was lost");
+	putchar('\n');
+}
+
 static void print_traffic(const struct bench *b, const json_t *o)
 {
 	const json_t *l = json_object_get(o, "latency_us");
@@ -228,9 +321,13 @@ static void print_traffic(const struct bench *b, const json_t *o)
 	printf("latency    p50 %.0f µs, p90 %.0f, p99 %.0f, p99.9 %.0f, max %.0f\n",
 	    real_of(l, "p50"), real_of(l, "p90"), real_of(l, "p99"), real_of(l, "p999"),
 	    real_of(l, "max"));
-	if (b->opt.kind == BENCH_CHATTER)
+	if (paced(b))
 		printf("schedule   at worst %.0f µs late, %llu packets skipped (socket full)\n",
 		    real_of(o, "late_us"), (unsigned long long)b->skipped);
+	if (b->opt.kind == BENCH_SCALE)
+		printf("flows      %.0f\n", real_of(o, "flows_used"));
+	if (b->slow)
+		print_slow(o);
 	printf("batches    %.1f packets a receive, %.1f a send\n",
 	    real_of(o, "packets_per_receive"), real_of(o, "packets_per_send"));
 	print_cpu(o, b->opt.kind == BENCH_CHURN ? "connect" : "packet");

@@ -41,6 +41,9 @@ struct bench_load {
 	uint64_t (*pump)(struct bench *b);
 	/* A good packet of this stream came (NULL: nothing to do). */
 	void (*arrived)(struct bench *b, struct bench_stream *s);
+	/* A packet came; true when it was the load's own, and is counted (NULL: none is). */
+	bool (*packet)(struct bench *b, struct bench_client *c, const uint8_t *src,
+	    const uint8_t *p, size_t len);
 	/* A client is gone, of its own or as bench_client_fail says (NULL: that ends the run). */
 	bool (*gone)(struct bench *b, struct bench_client *c, const char *why);
 };
@@ -77,14 +80,16 @@ struct bench {
 	uint64_t failures;  /* churn: connections that failed */
 	uint32_t failures_in_row;
 	uint64_t *phase_ns; /* chatter: when in its period each client sends */
-	uint32_t *order;    /* chatter: clients by that */
-	uint64_t slot; /* how many sends there were (chatter), how many keys were taken (churn) */
+	uint32_t *order;    /* chatter: clients by that; scale: flows in the order of their turns */
+	uint64_t slot;      /* sends (chatter), bursts (scale), keys that were taken (churn) */
 	struct login_keys *spare; /* churn: keys to connect with */
 	struct bench_memory memory_before, memory_connected, memory_after; /* idle */
 	struct bench_mark connect_begin, connect_end;                      /* idle */
+	struct bench_slow *slow;
 };
 
-extern const struct bench_load bench_bulk, bench_chatter, bench_idle, bench_churn;
+extern const struct bench_load bench_bulk, bench_chatter, bench_idle, bench_churn, bench_slow,
+    bench_scale, bench_pipe;
 
 /* Makes n clients and s streams (to be filled by the load). */
 void bench_make(struct bench *b, uint32_t clients, uint32_t streams, uint32_t remember);
@@ -92,6 +97,9 @@ void bench_make(struct bench *b, uint32_t clients, uint32_t streams, uint32_t re
 bool bench_connect(struct bench *b, uint32_t from, uint32_t to) must_use;
 /* Warm-up and measured time with the load's pump, then waits for what is under way. */
 bool bench_measure(struct bench *b) must_use;
+/* Its parts. */
+void bench_warm_up(struct bench *b);
+void bench_drain(struct bench *b);
 /* One turn of the loop, at most until then, and what is due besides. */
 void bench_turn(struct bench *b, uint64_t until_ns);
 /* Turns of the loop until then, or until the run ends before. With pump: calls the load's. */
@@ -108,6 +116,12 @@ void bench_fail(struct bench *b, const char *fmt, ...) printf_like(2, 3);
 
 /* How many clients bulk connects; with -cross more than it uses. */
 uint32_t bench_bulk_clients(const struct bench_options *o);
+/* For loads with pairs like bulk's: makes clients and streams; then, when all clients are there,
+ * the streams of the pairs. Their pump and what arrives are bench_bulk's. */
+void bench_bulk_make(struct bench *b, uint32_t clients);
+void bench_bulk_streams(struct bench *b);
+/* scale: who sends to whom in a flow. */
+void bench_scale_ends(uint32_t clients, uint32_t flow, uint32_t *from, uint32_t *to);
 /* bench_workers.c: the worker of each client, as the server's page says; -1: it doesn't say. */
 bool bench_workers(struct bench *b, int *worker) must_use;
 

@@ -9,6 +9,7 @@
 
 #include "tool/bench_hist.h"
 #include "tool/bench_options.h"
+#include "tool/bench_slow.h"
 #include "tool/bench_stream.h"
 
 #define SIZE 100
@@ -183,6 +184,70 @@ static void test_hist(void **state)
 	assert_int_equal(bench_hist_quantile(&h, 0.99), 5);
 }
 
+/* The stalled receiver: what the kernels held, what the server held, what was sent since. */
+static void test_slow(void **state)
+{
+	static struct bench_slow w;
+	static uint8_t f[400][FRAME];
+	const uint64_t ms = 1000000;
+
+	memset(&w, 0, sizeof(w));
+	bench_traffic_init(&w.traffic, 1, SIZE, 65536, 1);
+	bench_stream_init(&w.traffic, 0, 0, &alice, 1, &bob);
+	for (uint64_t i = 0; i < 400; i++)
+		bench_stream_put(&w.traffic, &w.traffic.stream[0], i * ms, f[i]);
+#define TAKE(i, at) \
+	bench_slow_take(&w, 1, alice.b, f[i] + FRAME_PACKET_HEAD, SIZE, (uint64_t)(at)*ms)
+	/* Before it reads again nothing is told apart, and losses mean nothing. */
+	for (uint64_t i = 10; i < 20; i++)
+		TAKE(i, 20);
+	assert_int_equal(w.kernel_packets + w.held.count + w.gap, 0);
+	w.resumed_ns = 350 * ms;
+	for (uint64_t i = 20; i < 70; i++)
+		TAKE(i, 351);
+	assert_int_equal(w.kernel_packets, 50);
+	/* A stray loss looks like the border, until the real one comes. */
+	for (uint64_t i = 72; i < 100; i++)
+		TAKE(i, 352);
+	assert_int_equal(w.gap, 2);
+	assert_int_equal(w.held.count, 28);
+	for (uint64_t i = 300; i < 400; i++)
+		TAKE(i, 360);
+	assert_int_equal(w.gap, 200);
+	assert_int_equal(w.kernel_packets, 78);
+	assert_int_equal(w.held.count, 50); /* 300 to 349 */
+	assert_int_equal(w.held.max, 60 * ms);
+	/* One that comes late takes a loss back, and is no gap. */
+	TAKE(71, 361);
+	assert_int_equal(w.gap, 200);
+	assert_int_equal(w.held.count, 51);
+#undef TAKE
+	bench_traffic_fini(&w.traffic);
+}
+
+/* Flows of the load `scale` are all different, and nobody sends to itself. */
+static void test_scale_ends(void **state)
+{
+	static const struct {
+		uint32_t clients, flows;
+	} sizes[] = {{2, 2}, {10, 90}, {10, 37}, {300, 65536}, {8000, 10}};
+	static bool seen[300 * 300];
+
+	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
+		uint32_t n = sizes[k].clients, from, to;
+
+		memset(seen, 0, sizeof(seen));
+		for (uint32_t i = 0; i < sizes[k].flows; i++) {
+			bench_scale_ends(n, i, &from, &to);
+			assert_true(from < n && to < n && from != to);
+			if (n <= 300) {
+				assert_false(seen[from * n + to]);
+				seen[from * n + to] = true;
+			}
+		}
+	}
+}
+
 static enum bench_parse parse(struct bench_options *o, int argc, const char *const *argv)
 {
 	char *copy[16];
@@ -213,6 +278,19 @@ static void test_options(void **state)
 	assert_int_equal(o.pids.pid[2], 3);
 	assert_false(o.tls);
 	assert_true(o.json);
+	assert_string_equal(o.tls_engine, "auto");
+	assert_int_equal(
+	    PARSE(&o, "bench", "slow", "-stall", "0.5", "-pairs", "2"), BENCH_PARSE_OK);
+	assert_true(o.stall_s == 0.5 && o.slow_rate == 5000 && o.size == 1400 && o.window == 28);
+	assert_int_equal(
+	    PARSE(&o, "bench", "scale", "-clients", "10", "-flows", "90"), BENCH_PARSE_OK);
+	assert_int_equal(o.flows, 90);
+	assert_int_equal(
+	    PARSE(&o, "bench", "scale", "-clients", "10", "-flows", "91"), BENCH_PARSE_BAD);
+	assert_int_equal(PARSE(&o, "bench", "pipe", "-listen", "127.0.0.1:1"), BENCH_PARSE_OK);
+	assert_int_equal(PARSE(&o, "bench", "bulk", "-tls-engine", "sluice"), BENCH_PARSE_OK);
+	assert_int_equal(PARSE(&o, "bench", "bulk", "-tls-engine", "gnutls"), BENCH_PARSE_BAD);
+	assert_int_equal(PARSE(&o, "bench", "bulk", "-stall", "1"), BENCH_PARSE_BAD);
 	assert_int_equal(PARSE(&o, "bench", "bulk", "-clients", "4"), BENCH_PARSE_BAD);
 	assert_int_equal(PARSE(&o, "bench", "bulk", "-size", "31"), BENCH_PARSE_BAD);
 	assert_int_equal(PARSE(&o, "bench", "bulk", "-size", "1e3x"), BENCH_PARSE_BAD);
@@ -231,6 +309,8 @@ int main(void)
 	    cmocka_unit_test(test_given_up),
 	    cmocka_unit_test(test_corrupt_and_misdelivered),
 	    cmocka_unit_test(test_hist),
+	    cmocka_unit_test(test_slow),
+	    cmocka_unit_test(test_scale_ends),
 	    cmocka_unit_test(test_options),
 	};
 
