@@ -47,8 +47,14 @@ tsan: ## all tests under ThreadSanitizer
 	@tools/deps.sh build test
 	@tests/check.sh tsan
 
-bench: all ## the same work for derper and sluice, alternating
+bench: all ## the same work for derper and sluice, alternating (ten minutes; BENCH_ARGS=)
 	@tests/bench/compare $(BENCH_ARGS)
+
+bench-all: all ## every case, nine rounds, with one worker and with all (hours)
+	@tests/bench/compare --all --json $(BUILD)/bench.json $(BENCH_ARGS)
+
+profile: all ## where the cycles of a packet go (PROFILE_ARGS=)
+	@tests/bench/profile $(PROFILE_ARGS)
 
 fuzz: ## look for inputs that break a parser (FUZZ_SECONDS=30 each)
 	@tools/deps.sh build dev
@@ -69,4 +75,4 @@ install: all ## install below DESTDIR
 clean: ## remove the build directories
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-libcrypto
 
-.PHONY: all help deps relay run demo check asan tsan bench fuzz fmt tidy install clean
+.PHONY: all help deps relay run demo check asan tsan bench bench-all profile fuzz fmt tidy install clean

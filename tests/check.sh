@@ -5,7 +5,7 @@
 #
 # The last line is `N passed, N failed, N skipped`; it is also left in build/check-summary. What was
 # counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
-# and the layers. A failing part shows its log. Exit status: 0 when nothing failed.
+# loads of `sluice bench`, and the layers. A failing part shows its log. Exit status: 0 when nothing failed.
 #
 # Go builds upstream's derper, which the mesh tests want beside ours.
 #
@@ -80,6 +80,12 @@ count_interop() {
 	fi
 }
 
+count_smoke() {
+	local line
+	line=$(grep '^[0-9]* passed, [0-9]* failed, [0-9]* skipped$' "$1" | tail -n 1)
+	echo "${line:-0 passed, 1 failed, 0 skipped}"
+}
+
 # The interop tests; without Go they are skipped, loudly.
 interop() {
 	local log=$dir/check-logs/$1-interop.log status=0
@@ -140,6 +146,7 @@ check_plain() {
 	[ -z "${CI:-}" ] || local -x SLUICE_SLOW=1
 	build plain build || return
 	tests plain
+	run "plain: bench" count_smoke "$python" tests/bench/smoke "$dir/sluice"
 	interop plain
 }
 
@@ -157,6 +164,7 @@ check_asan() {
 	build asan build-asan -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args=-fno-sanitize-recover=all || return
 	tests asan
+	run "asan: bench" count_smoke "$python" tests/bench/smoke "$dir/sluice"
 	interop asan
 }
 

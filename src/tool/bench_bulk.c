@@ -52,8 +52,8 @@ static uint64_t due(const struct bench *b, const struct bench_client *c)
 	return (uint64_t)((double)(b->net.now_ns - b->start_ns) * 1e-9 * b->opt.rate + ahead(b, c));
 }
 
-/* The time to stamp a stream's next packet with. A paced one counts from when it was due, but for
- * what pacing itself is late by: a server that makes us wait must not look fast for it. */
+/* The time to stamp a stream's next packet with. One that was due while the server made us wait
+ * counts from then, so that it doesn't look fast for that; what we are late ourselves does not. */
 static uint64_t stamp(struct bench *b, const struct bench_client *c, const struct bench_stream *s)
 {
 	uint64_t now = b->net.now_ns, at;
@@ -63,7 +63,7 @@ static uint64_t stamp(struct bench *b, const struct bench_client *c, const struc
 	at = b->start_ns + (uint64_t)(((double)(s->sent + 1) - ahead(b, c)) / b->opt.rate * 1e9);
 	if (now > at)
 		b->late_ns = MAX(b->late_ns, now - at);
-	return MIN(now, at + (uint64_t)TICK_MIN_NS);
+	return c->held ? MIN(now, at) : now;
 }
 
 static void send_window(struct bench *b, struct bench_client *c)
@@ -82,6 +82,7 @@ static void send_window(struct bench *b, struct bench_client *c)
 		bench_stream_put(&b->traffic, s, stamp(b, c, s), p);
 		bench_client_commit(c, bench_frame_len(&b->traffic));
 	}
+	c->held = s->sent < may;
 	bench_client_flush(c);
 }
 

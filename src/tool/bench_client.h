@@ -45,6 +45,7 @@ struct bench_client {
 	bool polls_out;
 	bool other;      /* it connects to net->to */
 	bool listed;     /* on the load's list */
+	bool held;       /* packets are due that could not be sent; the load's */
 	bool deaf;       /* reads nothing until bench_client_listen */
 	int rcvbuf;      /* bytes, set before connecting; 0: the kernel's choice */
 	struct tls *tls; /* NULL: plain TCP, or not connected yet */
