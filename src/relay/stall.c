@@ -109,9 +109,10 @@ static bool wait_full(struct conn *c, const struct waitq *q, bool disco, uint32_
 {
 	uint32_t by_number = c->worker->config->queue_packets;
 
+	/* What looks like disco may be as long as any packet. */
 	if (c->is_link)
-		return disco ? q->packets >= LINK_WAIT_DISCO_MAX
-			     : q->bytes + len > LINK_WAIT_BYTES_MAX;
+		return q->bytes + len > LINK_WAIT_BYTES_MAX ||
+		       (disco && q->packets >= LINK_WAIT_DISCO_MAX);
 	if (disco)
 		return q->packets >= (by_number ? MIN(by_number, WAIT_DISCO_MAX) : WAIT_DISCO_MAX);
 	return q->bytes + len > WAIT_BYTES_MAX || (by_number && q->packets >= by_number);

@@ -926,6 +926,34 @@ static void test_watcher_lost(void **state)
 	bed_fini(&b);
 }
 
+/* What waits for a link is bounded in bytes, disco too: it may be as long as any packet. */
+static void test_link_bounds(void **state)
+{
+	static uint8_t packet[PACKET_MAX];
+
+	for (int disco = 0; disco < 2; disco++) {
+		struct bed_client here, link;
+		struct key there;
+		struct bed b;
+
+		bed_init(&b, 64);
+		bed_mesh(&b, 1);
+		there = bed_key(0);
+		here = login(&b, 0);
+		link = bed_link(&b, 0, bed_key(0));
+		say_present(&link, &there, true);
+		memcpy(packet, disco ? DISCO_MAGIC : "other.", DISCO_MAGIC_LEN);
+		for (int i = 0; i < 400; i++) {
+			bed_turns(&b, 2);
+			send_packet(&here, &there, packet, sizeof(packet));
+		}
+		bed_turns(&b, 2);
+		assert_in_range(counter(&b, C_QUEUE_BYTES), LINK_WAIT_BYTES_MAX - 2 * PACKET_MAX,
+		    LINK_WAIT_BYTES_MAX);
+		bed_fini(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -949,6 +977,7 @@ int main(void)
 	    cmocka_unit_test(test_gate_behind),
 	    cmocka_unit_test(test_unwatch_behind),
 	    cmocka_unit_test(test_watcher_lost),
+	    cmocka_unit_test(test_link_bounds),
 	};
 
 	if (sodium_init() < 0)
