@@ -259,7 +259,7 @@ static void check_empty(void)
 		CHECK(w->peers.idle == w->peers.by_hash.n);
 		CHECK(w->wheel.set == 1);
 		CHECK(w->region.keys == 0 && !region_waits(w));
-		CHECK(!w->presence.watching && !w->presence.watchers);
+		CHECK(!w->presence.watching && !w->presence.watchers && !w->presence.farewells);
 	}
 }
 
