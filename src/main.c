@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "daemon/options.h"
 #include "daemon/serve.h"
-#include "io/tls.h"
+#include "io/wipe.h"
 #include "tool/tool.h"
 
 static const struct subcommand {
@@ -70,7 +70,7 @@ int serve_main(int argc, char **argv)
 	char err[512];
 	int status = 2;
 
-	tls_init();
+	wipe_init();
 	switch (options_parse(&o, argc, argv, err, sizeof(err))) {
 	case OPTIONS_BAD:
 		print_error(name, err);

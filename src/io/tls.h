@@ -39,8 +39,6 @@ enum tls_result {
 
 struct tls;
 
-/* First of all in main, before OpenSSL allocates: what it frees is wiped from then on. */
-void tls_init(void);
 /* False: OpenSSL stays on for TLS 1.3 too, as fallback and oracle. Before the first connection. */
 void tls_use_records(bool on);
 

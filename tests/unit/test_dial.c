@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "daemon/selfcert.h"
 #include "gate/dial.h"
+#include "io/wipe.h"
 
 #define OK_HEAD "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n\r\n"
 
@@ -952,7 +953,7 @@ int main(void)
 	    TEST(test_peers_login),
 	};
 
-	tls_init();
+	wipe_init();
 	if (sodium_init() < 0)
 		return 1;
 	return cmocka_run_group_tests_name("dial", tests, make_cert, free_cert);

@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "io/tls.h"
+#include "io/wipe.h"
 #include "daemon/selfcert.h"
 
 #define ROOM (256u << 10)
@@ -483,6 +484,6 @@ int main(void)
 	    cmocka_unit_test(test_not_tls),
 	};
 
-	tls_init();
+	wipe_init();
 	return cmocka_run_group_tests_name("tls_client", tests, make_certs, free_certs);
 }
