@@ -41,6 +41,7 @@ struct mesh_conn {
 	uint64_t ping_us, ping_no;  /* 0: it was answered */
 	/* of a mesh peer */
 	bool watching;
+	uint64_t asked;   /* bit w: worker w has a cursor for it */
 	uint64_t ack_due; /* bit w: a batch of worker w is to be acknowledged */
 	struct conn *next_watching;
 	/* of the link to the same server; NULL: we don't dial it */

@@ -226,6 +226,7 @@ static void next_batch(struct worker *w, struct watcher *v)
 	if (!hand_over(w, v, l, (uint32_t)sizeof(*l) + len)) {
 		v->at = before;
 		v->waiting = false;
+		v->no_room = true;
 		return;
 	}
 	if (len > 0) {
@@ -269,6 +270,8 @@ void presence_begin(struct conn *c)
 		} else if (!mail_ref(w, to, LETTER_WATCH, ref)) {
 			conn_close(c, CLOSE_MESH_BEHIND);
 			return;
+		} else {
+			c->mesh->asked |= 1ull << to;
 		}
 	}
 }
@@ -308,10 +311,11 @@ void presence_end(struct conn *c)
 	*at = c->mesh->next_watching;
 	count_down(&w->counters, C_WATCHERS, 1);
 	f = must_calloc(1, sizeof(*f));
-	*f = (struct farewell){.next = w->presence.farewells, .ref = worker_conn_ref(c)};
-	for (int to = 0; to < w->config->workers; to++)
-		if (to != w->self)
-			f->untold |= 1ull << to;
+	*f = (struct farewell){
+	    .next = w->presence.farewells,
+	    .ref = worker_conn_ref(c),
+	    .untold = c->mesh->asked,
+	};
 	w->presence.farewells = f;
 	presence_take_unwatch(w, w->self, f->ref);
 	bid_farewell(w);
@@ -365,14 +369,24 @@ bool presence_step(struct worker *w)
 	reap(&w->presence);
 	acknowledge(w);
 	bid_farewell(w);
-	for (struct watcher *v = w->presence.watchers; v; v = v->next)
+	for (struct watcher *v = w->presence.watchers; v; v = v->next) {
+		v->no_room = false;
 		if (has_news(v))
 			next_batch(w, v);
+	}
 	for (struct watcher *v = w->presence.watchers; v; v = v->next)
-		more |= has_news(v);
+		more |= has_news(v) && !v->no_room;
 	/* Batches for watchers of this worker go out right behind this, and nobody but the next
 	 * step acknowledges them. */
 	for (const struct conn *c = w->presence.watching; c; c = c->mesh->next_watching)
 		more |= !c->blocked && (c->mesh->ack_due >> w->self & 1);
 	return more;
+}
+
+bool presence_waits(const struct worker *w)
+{
+	for (const struct watcher *v = w->presence.watchers; v; v = v->next)
+		if (v->no_room)
+			return true;
+	return w->presence.farewells != NULL;
 }

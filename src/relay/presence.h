@@ -36,6 +36,7 @@ struct watcher {
 	bool waiting;   /* for the acknowledgment of a batch */
 	bool lost;      /* something it had to know is forgotten: it is to be closed */
 	bool ended;     /* to be freed with the next step */
+	bool no_room;   /* the mailbox that its batch must go to was full */
 };
 
 /* A watching connection has ended: its watchers elsewhere are to be freed. */
@@ -83,5 +84,7 @@ void presence_take_frames(
 
 /* Makes batches for those who can take one; true when there is more to do. */
 bool presence_step(struct worker *w);
+/* Something waits for room in somebody's mailbox. */
+bool presence_waits(const struct worker *w);
 
 #endif

@@ -409,7 +409,8 @@ static bool any_paused(const struct worker *w)
 	for (int to = 0; to < w->config->workers; to++)
 		if (w->neighbour[to].paused || w->neighbour[to].stuck || w->neighbour[to].awaited)
 			return true;
-	return w->gone_pending || w->sightings.untold != MAP64_NONE || region_waits(w);
+	return w->gone_pending || w->sightings.untold != MAP64_NONE || region_waits(w) ||
+	       presence_waits(w);
 }
 
 static bool any_awaited(const struct worker *w)
