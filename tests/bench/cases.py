@@ -45,7 +45,7 @@ class Case:
     seconds: float = None
     faults: list = field(default_factory=lambda: [
         "lost", "reordered", "late", "corrupt", "misdelivered", "duplicated", "failures",
-        "disconnects", "skipped"])
+        "disconnects", "skipped", "timeouts", "slow_faults"])
 
 
 def _all():
