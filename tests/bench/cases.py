@@ -53,8 +53,9 @@ def _all():
     for wire in "tls", "plain":
         for size in 1400, 100:
             for pairs in 1, 4, 16, 64:
+                many, tls = "s" if pairs > 1 else "", "TLS" if wire == "tls" else "plain"
                 cases[f"bulk-{wire}-{size}-{pairs}"] = Case(
-                    f"bulk, {pairs} pair{'s' * (pairs > 1)}, {'TLS' if wire == 'tls' else 'plain'}, {size:,} B",
+                    f"bulk, {pairs} pair{many}, {tls}, {size:,} B",
                     wire == "tls",
                     ["bulk", "-pairs", str(pairs), "-window", "28", "-size", str(size)],
                     PACKET, yardstick=size == 1400 and pairs == 16)

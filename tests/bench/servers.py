@@ -135,8 +135,8 @@ class Server(Process):
             return ""
 
     def notes(self):
-        """What only the server knows of a run: cycles of each packet sent, by stage, and of counting
-        its flow; how many flows there were. Without what it does not count."""
+        """What only the server knows of a run: cycles of each packet sent, by stage, and of
+        counting its flow; how many flows there were. Without what it does not count."""
         text = self.varz()
 
         def number(name):
