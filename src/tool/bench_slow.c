@@ -70,20 +70,19 @@ void bench_slow_take(struct bench_slow *w, uint32_t to, const uint8_t *src, cons
 
 	if (!bench_traffic_take(&w->traffic, to, src, p, len, now, &took) || !w->resumed_ns)
 		return;
-	/* What was sent since is of no interest. */
-	if (now - took >= w->resumed_ns)
-		return;
-	/* A late one takes a loss back. */
+	/* A late one takes a loss back. What is lost of what was sent since is of no interest. */
 	lost = w->traffic.count.lost > before ? w->traffic.count.lost - before : 0;
-	if (lost > w->gap) {
+	if (lost > w->gap && w->last_ns < w->resumed_ns) {
 		/* What came before was the kernels' after all, short of a stray loss. */
 		w->gap = lost;
+		w->gap_ns = now;
 		w->kernel_packets += w->held.count;
 		bench_hist_reset(&w->held);
 	}
-	if (w->gap)
+	w->last_ns = now - took;
+	if (w->gap && w->last_ns < w->gap_ns)
 		bench_hist_add(&w->held, took);
-	else
+	else if (!w->gap && w->last_ns < w->resumed_ns)
 		w->kernel_packets++;
 }
 
@@ -107,6 +106,17 @@ static void phase(struct bench *b, const char *name, double s, struct bench_slow
 	bench_mark_now(b, &ph->end);
 	b->measuring = false;
 	ph->p99_ns = bench_hist_quantile(&b->traffic.latency, 0.99);
+}
+
+/* What doesn't come within a second doesn't come at all. */
+static void drain_slow(struct bench *b)
+{
+	struct bench_traffic *t = &b->slow->traffic;
+	uint64_t until = b->net.now_ns + RESUMED_NS;
+
+	while (!bench_over(b) && t->outstanding > 0 && b->net.now_ns < until)
+		bench_until(b, b->net.now_ns + 1000000, false);
+	bench_stream_give_up(t, &t->stream[0]);
 }
 
 static bool run(struct bench *b)
@@ -134,6 +144,7 @@ static bool run(struct bench *b)
 	bench_client_listen(&b->client[to], true);
 	bench_until(b, w->resumed_ns + RESUMED_NS, true);
 	bench_drain(b);
+	drain_slow(b);
 	return !b->failed;
 }
 

@@ -15,10 +15,11 @@ struct bench_slow {
 	uint64_t turns;               /* packets of it that were due */
 	struct bench_slow_phase before, stalled;
 	uint64_t resumed_ns; /* when it began to read again; 0 before */
-	/* Of packets sent before that: */
-	uint64_t kernel_packets; /* came before the largest gap */
-	uint64_t gap;            /* packets that were missing there; 0: none is */
-	struct bench_hist held;  /* age of what came behind it */
+	uint64_t last_ns;    /* when the packet that came last was sent */
+	uint64_t gap;    /* packets missing in the largest gap behind one sent before; 0: none */
+	uint64_t gap_ns; /* when the packet behind it came */
+	uint64_t kernel_packets; /* sent before it read again, and came before the gap */
+	struct bench_hist held;  /* age of what came behind the gap and was sent before gap_ns */
 };
 
 /* A packet came to the receiver. */
