@@ -272,6 +272,7 @@ struct gate *gate_new(const struct gate_config *config, struct mail *mail, SSL_C
 	CHECK(loop_add(&g->loop, &g->bell, EPOLLIN | EPOLLET) == 0);
 	wheel_init(&g->wheel, g->now_ms);
 	wheel_set(&g->wheel, &g->tick, g->now_ms + TICK_MS);
+	g->cache = login_cache_new();
 	g->cipher = must_alloc(GATE_READ_MAX);
 	g->plain = must_alloc(opened);
 	g->stream = must_alloc(opened);
@@ -311,6 +312,7 @@ void gate_free(struct gate *g)
 		close(g->listener[i].watch.fd);
 	dials_free(g, g->dial);
 	SSL_CTX_free(g->ctx);
+	login_cache_free(g->cache);
 	free(g->cipher);
 	free(g->plain);
 	free(g->stream);

@@ -202,8 +202,8 @@ static void client_info(struct visitor *v, const uint8_t *payload, size_t len)
 {
 	struct login_secret secret;
 	struct client_info info;
-	enum login_result r =
-	    login_open_client_info(v->gate->config->keys, payload, len, &info, &secret);
+	enum login_result r = login_open_client_info(
+	    v->gate->config->keys, v->gate->cache, payload, len, &info, &secret);
 
 	if (r != LOGIN_OK)
 		refuse(v, login_strerror(r));

@@ -277,8 +277,46 @@ size_t login_put_server_key(const struct key *server, uint8_t out[LOGIN_FRAME_MA
 	return FRAME_HEADER_LEN + SERVER_KEY_LEN;
 }
 
-enum login_result login_open_client_info(const struct login_keys *server, const uint8_t *payload,
-    size_t len, struct client_info *info, struct login_secret *secret)
+/* A place for each key, which the next one of the same hash takes over. */
+struct login_cache {
+	struct {
+		struct key key;
+		struct login_secret secret;
+	} entry[LOGIN_CACHE_ENTRIES];
+};
+
+struct login_cache *login_cache_new(void)
+{
+	return must_calloc(1, sizeof(struct login_cache));
+}
+
+void login_cache_free(struct login_cache *c)
+{
+	if (c)
+		sodium_memzero(c, sizeof(*c));
+	free(c);
+}
+
+static size_t cache_place(const struct key *k)
+{
+	return key_hash(k) & (LOGIN_CACHE_ENTRIES - 1);
+}
+
+/* The secret shared with a client; false for keys of small order, whose secret everybody knows. */
+static bool share_secret(const struct login_keys *server, const struct login_cache *cache,
+    const struct key *client, struct login_secret *secret)
+{
+	size_t at = cache ? cache_place(client) : 0;
+
+	if (cache && key_equal(&cache->entry[at].key, client)) {
+		*secret = cache->entry[at].secret;
+		return true;
+	}
+	return crypto_box_beforenm(secret->k, client->b, server->private) == 0;
+}
+
+enum login_result login_open_client_info(const struct login_keys *server, struct login_cache *cache,
+    const uint8_t *payload, size_t len, struct client_info *info, struct login_secret *secret)
 {
 	enum login_result result = LOGIN_BAD_BOX;
 	size_t text_len;
@@ -291,15 +329,22 @@ enum login_result login_open_client_info(const struct login_keys *server, const 
 	memcpy(info->key.b, payload, KEY_LEN);
 	if (key_is_zero(&info->key))
 		return LOGIN_ZERO_KEY;
-	/* Refuses keys of small order, whose secret everybody knows. */
-	if (crypto_box_beforenm(secret->k, info->key.b, server->private) != 0)
+	if (!share_secret(server, cache, &info->key, secret))
 		goto fail;
 	if (!open_box(secret, payload + KEY_LEN, len - KEY_LEN, &text, &text_len))
 		goto fail;
 	result = read_client_json(info, text, text_len);
 	drop_text(text, text_len);
-	if (result == LOGIN_OK)
+	if (result == LOGIN_OK) {
+		/* Only of who has proved to hold the key. */
+		if (cache) {
+			size_t at = cache_place(&info->key);
+
+			cache->entry[at].key = info->key;
+			cache->entry[at].secret = *secret;
+		}
 		return LOGIN_OK;
+	}
 fail:
 	login_secret_wipe(secret);
 	sodium_memzero(info, sizeof(*info));

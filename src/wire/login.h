@@ -46,6 +46,11 @@ struct login_secret {
 	uint8_t k[KEY_LEN];
 };
 
+/* Shared secrets of those who logged in last: who comes again, as all do after an interruption,
+ * costs no multiplication. One thread's. */
+struct login_cache;
+#define LOGIN_CACHE_ENTRIES 4096 /* power of two */
+
 #define LOGIN_RESULTS(X)                                                 \
 	X(LOGIN_OK, "ok")                                                \
 	X(LOGIN_BAD_LENGTH, "ClientInfo has a bad length")               \
@@ -72,9 +77,14 @@ void login_secret_wipe(struct login_secret *s);
 
 /* Server: a whole ServerKey frame into out; returns its length. */
 size_t login_put_server_key(const struct key *server, uint8_t out[LOGIN_FRAME_MAX]);
-/* Server: opens a ClientInfo payload of len bytes. On LOGIN_OK fills info and secret. */
-enum login_result login_open_client_info(const struct login_keys *server, const uint8_t *payload,
-    size_t len, struct client_info *info, struct login_secret *secret) must_use;
+struct login_cache *login_cache_new(void);
+/* Wipes it. */
+void login_cache_free(struct login_cache *c);
+/* Server: opens a ClientInfo payload of len bytes. On LOGIN_OK fills info and secret. cache: NULL,
+ * or always with the same server. */
+enum login_result login_open_client_info(const struct login_keys *server, struct login_cache *cache,
+    const uint8_t *payload, size_t len, struct client_info *info,
+    struct login_secret *secret) must_use;
 /* Server: a whole ServerInfo frame, {"version":2} in a box, into out; returns its length. */
 size_t login_put_server_info(const struct login_secret *secret, uint8_t out[LOGIN_FRAME_MAX]);
 

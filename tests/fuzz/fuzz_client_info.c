@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum login_result result;
 
 	fuzz_keys(&server, &client);
-	result = login_open_client_info(&server, data, size, &info, &secret);
+	result = login_open_client_info(&server, NULL, data, size, &info, &secret);
 	CHECK(login_strerror(result));
 	if (result == LOGIN_OK) {
 		CHECK(size >= CLIENT_INFO_MIN + LOGIN_MAC_LEN && size <= CLIENT_INFO_MAX);

@@ -25,8 +25,8 @@ static void check_round_trip(const struct client_info *info)
 	fuzz_keys(&server, &client);
 	n = login_put_client_info(&client, &server.public, info, &s, frame);
 	CHECK(n > FRAME_HEADER_LEN && n == FRAME_HEADER_LEN + frame_payload_len(frame));
-	CHECK(login_open_client_info(
-		  &server, frame + FRAME_HEADER_LEN, n - FRAME_HEADER_LEN, &back, &t) == LOGIN_OK);
+	CHECK(login_open_client_info(&server, NULL, frame + FRAME_HEADER_LEN, n - FRAME_HEADER_LEN,
+		  &back, &t) == LOGIN_OK);
 	CHECK(memcmp(&s, &t, sizeof(s)) == 0);
 	CHECK(key_equal(&back.key, &info->key) && back.version == info->version);
 	CHECK(back.can_ack_pings == info->can_ack_pings && back.is_prober == info->is_prober);
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	payload = must_alloc(CLIENT_INFO_MIN + LOGIN_MAC_LEN + size);
 	memcpy(payload, client.public.b, KEY_LEN);
 	len = KEY_LEN + fuzz_seal(data, size, &secret, payload + KEY_LEN);
-	result = login_open_client_info(&server, payload, len, &info, &opened);
+	result = login_open_client_info(&server, NULL, payload, len, &info, &opened);
 	free(payload);
 	CHECK(result == LOGIN_OK || result >= LOGIN_BAD_JSON);
 	if (result != LOGIN_OK)

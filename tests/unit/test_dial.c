@@ -332,8 +332,8 @@ static struct login_secret get_client_info(void)
 		 node.in_len >= 2 * FRAME_HEADER_LEN + frame_payload_len(node.in));
 	len = frame_payload_len(node.in);
 	assert_int_equal(node.in[0], FRAME_CLIENT_INFO);
-	assert_int_equal(
-	    login_open_client_info(&node.keys, node.in + FRAME_HEADER_LEN, len, &info, &secret),
+	assert_int_equal(login_open_client_info(
+			     &node.keys, NULL, node.in + FRAME_HEADER_LEN, len, &info, &secret),
 	    LOGIN_OK);
 	assert_true(key_equal(&info.key, &b.keys.public));
 	assert_int_equal(info.version, DERP_VERSION);

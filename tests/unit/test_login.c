@@ -74,7 +74,7 @@ static enum login_result open_bytes(const char *text, size_t text_len, struct cl
 	size_t len;
 	uint8_t *p = seal_client(text, text_len, &len);
 
-	r = login_open_client_info(&server, p, len, info, &secret);
+	r = login_open_client_info(&server, NULL, p, len, info, &secret);
 	assert_int_equal(sodium_is_zero(secret.k, KEY_LEN), r != LOGIN_OK);
 	if (r != LOGIN_OK)
 		assert_true(sodium_is_zero((const uint8_t *)info, sizeof(*info)));
@@ -123,7 +123,8 @@ static void test_known_client_info(void **state)
 	uint8_t box[128];
 	int version;
 
-	assert_int_equal(login_open_client_info(&server, payload, len, &info, &secret), LOGIN_OK);
+	assert_int_equal(
+	    login_open_client_info(&server, NULL, payload, len, &info, &secret), LOGIN_OK);
 	assert_true(key_equal(&info.key, &client.public));
 	assert_int_equal(info.version, 2);
 	assert_true(info.can_ack_pings);
@@ -166,8 +167,8 @@ static void test_round_trip(void **state)
 	n = login_put_client_info(&client, &key, &sent, &c, frame);
 	assert_int_equal(frame[0], FRAME_CLIENT_INFO);
 	assert_int_equal(n, FRAME_HEADER_LEN + frame_payload_len(frame));
-	assert_int_equal(login_open_client_info(
-			     &server, frame + FRAME_HEADER_LEN, n - FRAME_HEADER_LEN, &got, &s),
+	assert_int_equal(login_open_client_info(&server, NULL, frame + FRAME_HEADER_LEN,
+			     n - FRAME_HEADER_LEN, &got, &s),
 	    LOGIN_OK);
 	assert_memory_equal(c.k, s.k, KEY_LEN);
 	sent.key = client.public;
@@ -199,7 +200,7 @@ static void test_damage(void **state)
 
 		assert_non_null(cut);
 		memcpy(cut, payload, n);
-		r = login_open_client_info(&server, cut, n, &info, &secret);
+		r = login_open_client_info(&server, NULL, cut, n, &info, &secret);
 		assert_int_equal(r, n < CLIENT_INFO_MIN ? LOGIN_BAD_LENGTH : LOGIN_BAD_BOX);
 		free(cut);
 	}
@@ -208,11 +209,11 @@ static void test_damage(void **state)
 		uint8_t bit = (uint8_t)(1 << (i == KEY_LEN - 1 ? i % 7 : i % 8));
 
 		payload[i] ^= bit;
-		r = login_open_client_info(&server, payload, len, &info, &secret);
+		r = login_open_client_info(&server, NULL, payload, len, &info, &secret);
 		assert_int_equal(r, LOGIN_BAD_BOX);
 		payload[i] ^= bit;
 	}
-	r = login_open_client_info(&client, payload, len, &info, &secret);
+	r = login_open_client_info(&client, NULL, payload, len, &info, &secret);
 	assert_int_equal(r, LOGIN_BAD_BOX);
 }
 
@@ -224,11 +225,13 @@ static void test_bad_keys(void **state)
 	uint8_t frame[LOGIN_FRAME_MAX];
 	struct key small = {{1}};
 
-	assert_int_equal(login_open_client_info(&server, payload, sizeof(payload), &info, &secret),
+	assert_int_equal(
+	    login_open_client_info(&server, NULL, payload, sizeof(payload), &info, &secret),
 	    LOGIN_ZERO_KEY);
 	/* Of small order: the shared secret would be zero whatever our key is. */
 	payload[0] = 1;
-	assert_int_equal(login_open_client_info(&server, payload, sizeof(payload), &info, &secret),
+	assert_int_equal(
+	    login_open_client_info(&server, NULL, payload, sizeof(payload), &info, &secret),
 	    LOGIN_BAD_BOX);
 	assert_int_equal(login_put_client_info(&client, &small, &info, &secret, frame), 0);
 	assert_true(sodium_is_zero(secret.k, KEY_LEN));
