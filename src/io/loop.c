@@ -47,6 +47,11 @@ void loop_del(struct loop *l, struct watch *w)
 	w->events = 0;
 }
 
+void loop_forget(struct watch *w)
+{
+	w->events = 0;
+}
+
 void loop_wait(struct loop *l, int timeout_ms)
 {
 	l->n = epoll_wait(l->epfd, l->event, LOOP_EVENTS_MAX, timeout_ms);

@@ -35,6 +35,9 @@ int loop_add(struct loop *l, struct watch *w, uint32_t events) must_use;
 /* Changes what is asked for; no system call when it is the same. */
 void loop_set(struct loop *l, struct watch *w, uint32_t events);
 void loop_del(struct loop *l, struct watch *w);
+/* The same of a descriptor that is closed before the next loop_wait, which takes it out by itself.
+ */
+void loop_forget(struct watch *w);
 /* Waits up to timeout_ms (-1: for ever) until something is ready. */
 void loop_wait(struct loop *l, int timeout_ms);
 /* Calls what is ready. */

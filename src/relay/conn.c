@@ -183,7 +183,7 @@ void conn_close(struct conn *c, enum close_reason why)
 	stall_drop_all(c);
 	if (why != CLOSE_TLS_FAILED)
 		send_close_notify(c, why);
-	loop_del(&w->loop, &c->watch);
+	loop_forget(&c->watch); /* closed when it is reaped, in this turn */
 	wheel_clear(&w->wheel, &c->timer);
 	flow_set_fini(&w->flows, &c->flows);
 	sighting_set_fini(&w->sightings, &c->sightings);

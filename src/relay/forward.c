@@ -429,7 +429,9 @@ void forward_deliver(struct conn *to, const struct origin *o, const uint8_t *p, 
 ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n)
 {
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	ssize_t sent = sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	int fd = c->watch.fd, flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+	ssize_t sent =
+	    n == 1 ? send(fd, iov->iov_base, iov->iov_len, flags) : sendmsg(fd, &m, flags);
 
 	if (sent >= 0)
 		return sent;
