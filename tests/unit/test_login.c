@@ -237,6 +237,38 @@ static void test_bad_keys(void **state)
 	assert_true(sodium_is_zero(secret.k, KEY_LEN));
 }
 
+/* Who comes again is known: the same answers, without the server's private key. Nobody else is. */
+static void test_cache(void **state)
+{
+	struct login_cache *cache = login_cache_new();
+	uint8_t payload[256];
+	size_t len = from_hex(client_info_hex, payload);
+	struct login_keys forgetful = {.public = server.public, .private = {9}};
+	struct login_secret first, again;
+	struct client_info info;
+
+	/* Who did not prove to hold the key is not remembered. */
+	payload[len - 1] ^= 1;
+	assert_int_equal(
+	    login_open_client_info(&server, cache, payload, len, &info, &first), LOGIN_BAD_BOX);
+	payload[len - 1] ^= 1;
+	assert_int_equal(
+	    login_open_client_info(&forgetful, cache, payload, len, &info, &first), LOGIN_BAD_BOX);
+	assert_int_equal(
+	    login_open_client_info(&server, cache, payload, len, &info, &first), LOGIN_OK);
+	assert_int_equal(
+	    login_open_client_info(&forgetful, cache, payload, len, &info, &again), LOGIN_OK);
+	assert_memory_equal(&first, &again, sizeof(first));
+	assert_string_equal(info.app_name, "vector");
+	/* A key that is known opens no other box. */
+	payload[len - 1] ^= 1;
+	assert_int_equal(
+	    login_open_client_info(&server, cache, payload, len, &info, &again), LOGIN_BAD_BOX);
+	assert_true(sodium_is_zero(again.k, KEY_LEN));
+	login_cache_free(cache);
+	login_cache_free(NULL);
+}
+
 static void test_json_members(void **state)
 {
 	struct client_info info;
@@ -423,6 +455,7 @@ int main(void)
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_damage),
 	    cmocka_unit_test(test_bad_keys),
+	    cmocka_unit_test(test_cache),
 	    cmocka_unit_test(test_json_members),
 	    cmocka_unit_test(test_mesh_key),
 	    cmocka_unit_test(test_app_name),
