@@ -434,9 +434,15 @@ void mesh_announce(const struct mesh *m)
 	char list[800] = "";
 	size_t at = 0;
 
-	for (int i = 0; m && i < m->n && at < sizeof(list); i++)
+	for (int i = 0; m && i < m->n && at < sizeof(list); i++) {
+		const struct mesh_link *l = &m->link[i];
+		char port[8] = "";
+
+		if (l->port != 443)
+			snprintf(port, sizeof(port), ":%u", l->port);
 		at += (size_t)snprintf(
-		    list + at, sizeof(list) - at, "%s%s", i > 0 ? ", " : "", m->link[i].host);
+		    list + at, sizeof(list) - at, "%s%s%s", i > 0 ? ", " : "", l->host, port);
+	}
 	if (!m)
 		log_info("no mesh key is configured: this node stands alone");
 	else if (m->n == 0)
@@ -475,7 +481,7 @@ static int add_certs(X509_STORE *store, const char *data, size_t len)
 	return n;
 }
 
-SSL_CTX *mesh_client_ctx(const struct options *o, char *err, size_t errlen)
+SSL_CTX *mesh_client_ctx(const struct options *o, const SSL_CTX *own, char *err, size_t errlen)
 {
 	SSL_CTX *ctx = tls_client_ctx_new();
 	char *data;
@@ -485,6 +491,12 @@ SSL_CTX *mesh_client_ctx(const struct options *o, char *err, size_t errlen)
 	if (!ctx) {
 		snprintf(err, errlen, "OpenSSL can't be set up for dialling mesh nodes");
 		return NULL;
+	}
+	/* Self-signed, it is trusted by nobody else; only who has our private key can show it. */
+	if (own &&
+	    X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), SSL_CTX_get0_certificate(own)) != 1) {
+		snprintf(err, errlen, "OpenSSL can't be set up for dialling mesh nodes");
+		goto failed;
 	}
 	if (*o->mesh_ca == '\0')
 		return ctx;

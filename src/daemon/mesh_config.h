@@ -21,8 +21,10 @@ int mesh_config_new(
     const struct options *o, int workers, struct mesh **mesh, char *err, size_t errlen) must_use;
 /* Wipes and frees it; NULL is fine. */
 void mesh_config_free(struct mesh *m);
-/* For dialling the links: the system's certificates and those of -mesh-ca. NULL with err. */
-SSL_CTX *mesh_client_ctx(const struct options *o, char *err, size_t errlen) must_use;
+/* For dialling the links: the system's certificates, those of -mesh-ca, and this server's own
+ * (NULL: none), as it may be in its own list. NULL with err. */
+SSL_CTX *mesh_client_ctx(
+    const struct options *o, const SSL_CTX *own, char *err, size_t errlen) must_use;
 /* One line about the key and whom the mesh is with. */
 void mesh_announce(const struct mesh *m);
 

@@ -197,7 +197,7 @@ static int make_gate(struct relay *r, char *err)
 	}
 	/* Behind the certificates: -mesh-ca may name one that was made just now. */
 	if (r->mesh && r->mesh->n > 0) {
-		r->mesh_ctx = mesh_client_ctx(o, err, ERR_LEN);
+		r->mesh_ctx = mesh_client_ctx(o, r->ctx, err, ERR_LEN);
 		if (!r->mesh_ctx)
 			return -1;
 	}

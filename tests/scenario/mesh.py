@@ -61,6 +61,7 @@ def mesh_flags(directory, cert, key=MESH_KEY):
     """Flags and environment of a node with the shared key and `cert` that trusts `cert`."""
     psk = directory / "mesh.key"
     psk.write_text(key + "\n")
+    psk.chmod(0o600)
     return {
         "tls": True,
         "certdir": cert.directory,

@@ -7,7 +7,7 @@ import pytest
 
 import derp
 from mesh import MESH_KEY, certificate, flow_of, keys, knows, mesh_peer
-from server import LOOPBACK, eventually
+from server import LOOPBACK, eventually, free_port
 
 RETRY = 5  # seconds between attempts
 
@@ -329,6 +329,22 @@ def test_another_name_for_itself(dialling, fakes):
 
     eventually(check)
     knows(node, 0)
+
+
+@pytest.mark.ours
+def test_itself_in_its_own_list(serve, tmp_path):
+    """With nothing but the certificate that it made for itself."""
+    port = free_port()
+    psk = tmp_path / "mesh.key"
+    psk.write_text(MESH_KEY)
+    psk.chmod(0o600)
+    node = serve(port=port, mesh_psk_file=psk, mesh_with=f"127.0.0.1:{port}")
+
+    def check():
+        (row,) = node.links()
+        assert (row["state"], row["error"], row["dials"]) == ("this very server", "", 1)
+
+    eventually(check)
 
 
 # --- certificates ---------------------------------------------------------------------------------

@@ -406,7 +406,7 @@ static void write_cert(FILE *f)
 static SSL_CTX *load_ca(void)
 {
 	err[0] = '\0';
-	return mesh_client_ctx(&o, err, sizeof(err));
+	return mesh_client_ctx(&o, NULL, err, sizeof(err));
 }
 
 static void test_ca(void **state)
