@@ -178,27 +178,6 @@ static const char *add_link(struct mesh *m, char *entry)
 
 _Static_assert(MESH_LINKS_MAX == 32, "the text above says so too");
 
-static int parse_with(struct mesh *m, const char *text, char *err, size_t errlen)
-{
-	char entry[ENTRY_MAX];
-	const char *wrong;
-	int got;
-
-	if (is_blank(text))
-		return 0;
-	while ((got = next_entry(&text, entry)) > 0) {
-		wrong = add_link(m, entry);
-		if (wrong) {
-			snprintf(err, errlen, "\"%s\": %s", entry, wrong);
-			return -1;
-		}
-	}
-	if (got == 0)
-		return 0;
-	snprintf(err, errlen, "an entry is empty or too long");
-	return -1;
-}
-
 /* Pins the links to that host; a port only where it is given. NULL, or what is wrong. */
 static const char *add_pin(struct mesh *m, char *entry)
 {
@@ -229,7 +208,9 @@ static const char *add_pin(struct mesh *m, char *entry)
 	return hits ? NULL : "that host is not in -mesh-with";
 }
 
-static int parse_pins(struct mesh *m, const char *text, char *err, size_t errlen)
+/* Adds each entry of a list; -1 with err, which begins with `where`. */
+static int parse_list(struct mesh *m, const char *text,
+    const char *(*add)(struct mesh *m, char *entry), const char *where, char *err, size_t errlen)
 {
 	char entry[ENTRY_MAX];
 	const char *wrong;
@@ -238,16 +219,26 @@ static int parse_pins(struct mesh *m, const char *text, char *err, size_t errlen
 	if (is_blank(text))
 		return 0;
 	while ((got = next_entry(&text, entry)) > 0) {
-		wrong = add_pin(m, entry);
+		wrong = add(m, entry);
 		if (wrong) {
-			snprintf(err, errlen, "-mesh-pin: \"%s\": %s", entry, wrong);
+			snprintf(err, errlen, "%s\"%s\": %s", where, entry, wrong);
 			return -1;
 		}
 	}
 	if (got == 0)
 		return 0;
-	snprintf(err, errlen, "-mesh-pin: an entry is empty or too long");
+	snprintf(err, errlen, "%san entry is empty or too long", where);
 	return -1;
+}
+
+static int parse_with(struct mesh *m, const char *text, char *err, size_t errlen)
+{
+	return parse_list(m, text, add_link, "", err, errlen);
+}
+
+static int parse_pins(struct mesh *m, const char *text, char *err, size_t errlen)
+{
+	return parse_list(m, text, add_pin, "-mesh-pin: ", err, errlen);
 }
 
 /* ---- The key --------------------------------------------------------------------------------- */
