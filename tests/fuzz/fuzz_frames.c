@@ -32,39 +32,6 @@ static void check_link_ended(const struct link_ended_letter *l)
 
 /* ---- The program ----------------------------------------------------------------------------- */
 
-static void rare_step(int who, uint8_t what)
-{
-	struct client *c = &g->client[who];
-
-	switch (what & 7) {
-	case 0: /* how what is sent is cut from now on */
-		g->piece = what >> 3;
-		break;
-	case 1:
-		jam(what >> 3 & 1, what & 0x20 ? JAM_MANY : what & 0x10 ? JAM_ALL : JAM_RUNS);
-		break;
-	case 2:
-		if (c->fd >= 0)
-			shutdown(c->fd, SHUT_WR);
-		break;
-	case 3:
-		/* It takes no more bytes, and does not end by itself. */
-		if (c->fd >= 0) {
-			shutdown(c->fd, SHUT_RD);
-			c->ended = true;
-		}
-		break;
-	case 4:
-		scatter(who, what >> 3);
-		break;
-	case 5:
-		ask(what >> 3 & 1 ? LETTER_ASK_CLIENTS : LETTER_ASK_FLOWS);
-		break;
-	default:
-		break;
-	}
-}
-
 static void step(struct input *in)
 {
 	uint8_t op = take(in);
@@ -104,7 +71,8 @@ static void step(struct input *in)
 		fake_clock_ms += (uint64_t)arg * arg;
 		break;
 	case 7:
-		rare_step(who, arg);
+		if (!common_step(who, arg) && (arg & 7) == 5)
+			ask(arg >> 3 & 1 ? LETTER_ASK_CLIENTS : LETTER_ASK_FLOWS);
 		break;
 	}
 }

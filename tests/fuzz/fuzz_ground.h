@@ -595,6 +595,37 @@ static void ground_begin(uint8_t limits, int links)
 		g->client[who].fd = -1;
 }
 
+/* What happens now and then, whatever is fuzzed. False: nothing of that. */
+static bool common_step(int who, uint8_t what)
+{
+	struct client *c = &g->client[who];
+
+	switch (what & 7) {
+	case 0: /* how what is sent is cut from now on */
+		g->piece = what >> 3;
+		return true;
+	case 1:
+		jam(what >> 3 & 1, what & 0x20 ? JAM_MANY : what & 0x10 ? JAM_ALL : JAM_RUNS);
+		return true;
+	case 2:
+		if (c->fd >= 0)
+			shutdown(c->fd, SHUT_WR);
+		return true;
+	case 3:
+		/* It takes no more bytes, and does not end by itself. */
+		if (c->fd >= 0) {
+			shutdown(c->fd, SHUT_RD);
+			c->ended = true;
+		}
+		return true;
+	case 4:
+		scatter(who, what >> 3);
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* A socket that takes little: packets wait for it sooner. */
 static void make_small(int who)
 {

@@ -311,40 +311,16 @@ static void mesh_step(int who, uint8_t what)
 
 static void rare_step(int who, uint8_t what)
 {
-	struct client *c = &g->client[who];
-
-	switch (what & 7) {
-	case 0: /* how what is sent is cut from now on */
-		g->piece = what >> 3;
-		break;
-	case 1:
-		jam(what >> 3 & 1, what & 0x20 ? JAM_MANY : what & 0x10 ? JAM_ALL : JAM_RUNS);
-		break;
-	case 2:
-		if (c->fd >= 0)
-			shutdown(c->fd, SHUT_WR);
-		break;
-	case 3:
-		/* It takes no more bytes, and does not end by itself. */
-		if (c->fd >= 0) {
-			shutdown(c->fd, SHUT_RD);
-			c->ended = true;
-		}
-		break;
-	case 4:
-		scatter(who, what >> 3);
-		break;
-	default:
-		if (is_link(who))
-			link_step(who, what);
-		else if ((what & 7) == 5)
-			ask(what >> 3 & 1 ? LETTER_ASK_CLIENTS : LETTER_ASK_FLOWS);
-		else if (is_mesh_peer(who))
-			mesh_step(who, what);
-		else
-			crowd_gate(what >> 3 & 1);
-		break;
-	}
+	if (common_step(who, what))
+		return;
+	if (is_link(who))
+		link_step(who, what);
+	else if ((what & 7) == 5)
+		ask(what >> 3 & 1 ? LETTER_ASK_CLIENTS : LETTER_ASK_FLOWS);
+	else if (is_mesh_peer(who))
+		mesh_step(who, what);
+	else
+		crowd_gate(what >> 3 & 1);
 }
 
 /* It goes, or comes, with bytes that came along. Links may come again before they went. */
