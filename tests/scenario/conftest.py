@@ -110,8 +110,8 @@ def fakes(cert):
     """Makes nodes that the test speaks for."""
     made = []
 
-    def make(cert=cert):
-        made.append(FakeNode(cert))
+    def make(cert=cert, **where):
+        made.append(FakeNode(cert, **where))
         return made[-1]
 
     yield make
@@ -121,11 +121,12 @@ def fakes(cert):
 
 @pytest.fixture
 def dialling(serve, tmp_path, cert):
-    """Starts a node that dials these FakeNodes: dialling(fake, …, flag=value)."""
+    """Starts a node that dials these FakeNodes: dialling(fake, …, flag=value). `dialled` stands
+    behind each of their names."""
 
-    def start(*fakes, **flags):
+    def start(*fakes, dialled="", **flags):
         flags = mesh_flags(tmp_path, cert) | flags
-        hosts = ",".join(fake.host for fake in fakes)
+        hosts = ",".join(fake.host + dialled for fake in fakes)
         return serve(env=trusting(cert, ORACLE), mesh_with=hosts, **flags)
 
     yield start

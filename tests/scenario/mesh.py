@@ -44,8 +44,9 @@ class Certificate(NamedTuple):
         return "sha256-raw:" + sha256(der).hexdigest()
 
 
-def certificate(directory, name=f"IP:{LOOPBACK}", ca=None):
-    """A certificate for `name`, self-signed or by the Certificate `ca`."""
+def certificate(directory, name=f"IP:{LOOPBACK}", ca=None, expired=False):
+    """A certificate for `name`, self-signed or by the Certificate `ca`; an expired one is always
+    self-signed."""
     directory.mkdir()
     made = Certificate(directory)
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
@@ -54,6 +55,11 @@ def certificate(directory, name=f"IP:{LOOPBACK}", ca=None):
     if ca:
         command += ["-CA", ca.crt, "-CAkey", ca.key]
     subprocess.run(command, check=True, capture_output=True)
+    if expired:
+        command = ["openssl", "x509", "-days", "-1", "-signkey", made.key]
+        subprocess.run(
+            [*command, "-in", made.crt, "-out", made.crt], check=True, capture_output=True
+        )
     return made
 
 
@@ -102,20 +108,26 @@ def flow_of(node, **wanted):
 
 class FakeNode:
     """Listens for the node under test. The test accepts, and says everything by itself; until then
-    connections wait in the kernel."""
+    connections wait in the kernel. `name` is what the node under test calls it, and `address` is
+    where it listens."""
 
-    def __init__(self, cert):
+    def __init__(self, cert, name=LOOPBACK, address=LOOPBACK):
         self.cert = cert
+        self.name = name
         self.private = PrivateKey.generate()
         self.key = bytes(self.private.public_key)
-        self.port = free_port()
-        self.listener = socket.create_server((LOOPBACK, self.port), backlog=64)
+        self.port = free_port(host=address)
+        self.listener = socket.create_server(
+            (address, self.port),
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            backlog=64,
+        )
         self.links = []
 
     @property
     def host(self):
         """As in -mesh-with."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self.name}:{self.port}"
 
     def accept(self, timeout=derp.TIMEOUT, rcvbuf=None):
         """The next connection, on which nothing has happened yet."""

@@ -347,6 +347,30 @@ def test_itself_in_its_own_list(serve, tmp_path):
     eventually(check)
 
 
+@pytest.mark.ours
+@pytest.mark.subset
+@pytest.mark.parametrize(
+    "name, dialled, address, certified",
+    [
+        ("[::1]", "", "::1", "IP:::1"),
+        ("localhost", "", LOOPBACK, "DNS:localhost"),
+        ("relay.test", f"/{LOOPBACK}", LOOPBACK, "DNS:relay.test"),
+        ("relay.test", "/::1", "::1", "DNS:relay.test"),
+        ("relay.test", "/localhost", LOOPBACK, "DNS:relay.test"),
+    ],
+)
+def test_ways_to_say_where(dialling, fakes, tmp_path, name, dialled, address, certified):
+    """By address, by name, and with another address than the name's; the certificate is the
+    name's."""
+    cert = certificate(tmp_path / "named", certified)
+    fake = fakes(cert, name=name, address=address)
+    node = dialling(fake, dialled=dialled, mesh_ca=cert.crt)
+    link = fake.up()
+    assert b"\r\nhost: " + fake.host.encode() + b"\r\n" in link.request.lower()
+    link.present(*keys(2))
+    knows(node, 2)
+
+
 # --- certificates ---------------------------------------------------------------------------------
 
 
@@ -380,6 +404,13 @@ def test_certificate_for_somebody_else(dialling, fakes, tmp_path):
 
 
 @pytest.mark.ours
+def test_expired_certificate(dialling, fakes, tmp_path):
+    expired = certificate(tmp_path / "expired", expired=True)
+    fake = fakes(expired)
+    refused(dialling(fake, mesh_ca=expired.crt), fake, "expired")
+
+
+@pytest.mark.ours
 def test_private_ca(dialling, fakes, tmp_path):
     ca = certificate(tmp_path / "ca", "DNS:ca.test")
     fake = fakes(certificate(tmp_path / "leaf", ca=ca))
@@ -389,9 +420,9 @@ def test_private_ca(dialling, fakes, tmp_path):
 
 
 @pytest.mark.ours
-def test_without_mesh_ca(dialling, fakes):
+def test_without_mesh_ca(dialling, fakes, tmp_path):
     """The system's roots decide, and these know no such certificate."""
-    fake = fakes()
+    fake = fakes(certificate(tmp_path / "unknown"))
     refused(dialling(fake, mesh_ca=None), fake, "certificate")
 
 
