@@ -2,7 +2,6 @@
 #include "daemon/mesh_config.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,6 @@
 #define KEY_ENV "TAILSCALE_DERPER_MESH_KEY"
 #define CA_FILE_MAX (4u << 20)
 #define PIN_PREFIX "sha256-raw:"
-#define HTTPS_PORT 443
 #define BLANKS " \t\r\n"
 /* Longest name in the DNS. */
 #define NAME_MAX_LEN 253
@@ -164,7 +162,7 @@ static const char *add_link(struct mesh *m, char *entry)
 		*slash = '/';
 	if (wrong)
 		return wrong;
-	port = port ? port : HTTPS_PORT;
+	port = port ? port : MESH_PORT;
 	for (l = m->link; l < m->link + m->n; l++)
 		if (l->port == port && strcasecmp(l->host, host) == 0 &&
 		    strcasecmp(l->dial, slash ? dial : host) == 0)
@@ -426,13 +424,11 @@ void mesh_announce(const struct mesh *m)
 	size_t at = 0;
 
 	for (int i = 0; m && i < m->n && at < sizeof(list); i++) {
-		const struct mesh_link *l = &m->link[i];
-		char port[8] = "";
+		char name[MESH_TARGET_LEN];
 
-		if (l->port != 443)
-			snprintf(port, sizeof(port), ":%u", l->port);
-		at += (size_t)snprintf(
-		    list + at, sizeof(list) - at, "%s%s%s", i > 0 ? ", " : "", l->host, port);
+		mesh_target(m->link[i].host, m->link[i].port, MESH_PORT, name);
+		at +=
+		    (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i > 0 ? ", " : "", name);
 	}
 	if (!m)
 		log_info("no mesh key is configured: this node stands alone");

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "io/tls.h"
 
+_Static_assert(MESH_PIN_LEN == TLS_PIN_LEN, "a link's pin is what TLS compares");
+
 static void dial_ready(struct watch *watch, uint32_t events);
 static void connect_next(struct dial *d);
 
@@ -374,11 +376,6 @@ static void begin(struct dial *d)
 
 static void tick(struct dial *d)
 {
-	static const char *const text[MESH_STATE_COUNT] = {
-#define X(id, text) [id] = text,
-	    MESH_STATES(X)
-#undef X
-	};
 	uint64_t now = d->gate->now_ms;
 	enum mesh_state state = d->link->state;
 
@@ -393,7 +390,8 @@ static void tick(struct dial *d)
 		d->at++;
 		connect_next(d);
 	} else if (now >= d->deadline_ms) {
-		dial_fail(d, "it took longer than %d s (%s)", DIAL_MS / 1000, text[state]);
+		dial_fail(
+		    d, "it took longer than %d s (%s)", DIAL_MS / 1000, mesh_state_text[state]);
 	} else if (state == MESH_RESOLVING) {
 		resolve_tick(&d->resolve, now);
 	} else if (d->step == DIAL_HAND_OVER) {
@@ -419,13 +417,8 @@ struct dial *dials_new(struct gate *g)
 	dials = must_calloc((size_t)m->n, sizeof(*dials));
 	for (int i = 0; i < m->n; i++) {
 		struct dial *d = &dials[i];
-		const char *host = m->link[i].host;
-		bool v6 = strchr(host, ':') != NULL;
-		int n = snprintf(
-		    d->name, sizeof(d->name), "%s%s%s", v6 ? "[" : "", host, v6 ? "]" : "");
 
-		if (m->link[i].port != 443 && n > 0 && (size_t)n < sizeof(d->name))
-			snprintf(d->name + n, sizeof(d->name) - (size_t)n, ":%u", m->link[i].port);
+		mesh_target(m->link[i].host, m->link[i].port, MESH_PORT, d->name);
 		d->watch.fd = -1;
 		d->gate = g;
 		d->link = &m->link[i];

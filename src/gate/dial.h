@@ -46,12 +46,12 @@ struct dial {
 	struct mesh_link *link;
 	uint8_t index;
 	enum dial_step step;
-	bool eof;                     /* nothing more will come */
-	bool steady;                  /* the last connection was up for a while */
-	char name[ADDR_HOST_LEN + 8]; /* host, with its port unless that is 443; the Host field */
-	uint64_t at_ms;               /* waiting: when to dial */
-	uint64_t deadline_ms;         /* of the attempt */
-	uint64_t connect_until_ms;    /* of the address */
+	bool eof;                   /* nothing more will come */
+	bool steady;                /* the last connection was up for a while */
+	char name[MESH_TARGET_LEN]; /* host, with its port unless that is 443; the Host field */
+	uint64_t at_ms;             /* waiting: when to dial */
+	uint64_t deadline_ms;       /* of the attempt */
+	uint64_t connect_until_ms;  /* of the address */
 	struct resolve resolve;
 	int at;  /* which of its addresses is tried */
 	int why; /* errno of the last one that failed */

@@ -6,7 +6,6 @@
  * dials itself, and say WatchConns right behind ClientInfo. ServerInfo must be the next frame; what
  * comes behind it travels along to the worker.
  */
-#include <ctype.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,12 +17,17 @@
 
 #include "base/check.h"
 #include "base/key.h"
+#include "io/addr.h"
 #include "wire/login.h"
 
 /* Entries of -mesh-with. */
 #define MESH_LINKS_MAX 32
 #define MESH_LINK_NONE 0xff
 #define MESH_PIN_LEN 32
+/* Port of an entry that names none. */
+#define MESH_PORT 443
+/* A host with brackets and port, with its NUL. */
+#define MESH_TARGET_LEN (ADDR_HOST_LEN + 8)
 /* An end or an error as /debug/mesh shows it, with its NUL. */
 #define MESH_ERROR_LEN 200
 
@@ -43,6 +48,8 @@ enum mesh_state {
 	    MESH_STATE_COUNT
 };
 
+extern const char *const mesh_state_text[MESH_STATE_COUNT];
+
 /* What its connections have carried; the worker's that has the link. */
 struct mesh_traffic {
 	uint64_t tx_packets, tx_bytes; /* forwarded to that node */
@@ -54,7 +61,7 @@ struct mesh_link {
 	/* from the options */
 	char *host; /* name or IP address without brackets: SNI, certificate, Host field */
 	char *dial; /* name or IP address that is dialled for it; equal to host if none was given */
-	uint16_t port; /* 443 unless given */
+	uint16_t port; /* MESH_PORT unless given */
 	bool has_pin;
 	uint8_t pin[MESH_PIN_LEN]; /* SHA-256 of the only certificate that will do */
 
@@ -79,5 +86,8 @@ struct mesh {
 	/* How many keys each link reaches, as each worker knows it: [worker][link]. */
 	uint64_t (*peers)[MESH_LINKS_MAX];
 };
+
+/* "name:port" or "[ip]:port"; without the port if that is the usual one (0: always with it). */
+void mesh_target(const char *host, uint16_t port, uint16_t usual, char out[MESH_TARGET_LEN]);
 
 #endif

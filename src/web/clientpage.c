@@ -165,7 +165,7 @@ static void text_begin(struct stream *s, struct http_out *o)
 {
 	struct client_view *v = view_of(s);
 
-	table_put_now(o, s->reader.shot->wall_ms);
+	table_put_now(o, s->reader.shot);
 	http_putf(o,
 	    "number connections: %" PRIu32 "\nreached by the mesh: %" PRIu32
 	    "\nnodes that have gone: %" PRIu32 "\n",
@@ -206,11 +206,6 @@ static void text_end(struct stream *s, struct http_out *o)
 {
 }
 
-static json_int_t number(uint64_t n)
-{
-	return (json_int_t)n;
-}
-
 static void json_begin(struct stream *s, struct http_out *o)
 {
 	char now[CLOCK_RFC3339_LEN];
@@ -222,15 +217,16 @@ static void json_begin(struct stream *s, struct http_out *o)
 /* Flows of the connection that the table no longer tells apart. */
 static json_t *other_json(const struct client_row *row)
 {
-	return json_pack("{sI sI sI}", "flows", number(row->other_flows), "packets",
-	    number(row->other_packets), "bytes", number(row->other_bytes));
+	return json_pack("{sI sI sI}", "flows", table_number(row->other_flows), "packets",
+	    table_number(row->other_packets), "bytes", table_number(row->other_bytes));
 }
 
 static json_t *node_json(const struct client_row *row)
 {
-	return json_pack("{sI sI sI sI sI}", "logins", number(row->node_logins), "rx_packets",
-	    number(row->node_rx_packets), "rx_bytes", number(row->node_rx_bytes), "tx_packets",
-	    number(row->node_tx_packets), "tx_bytes", number(row->node_tx_bytes));
+	return json_pack("{sI sI sI sI sI}", "logins", table_number(row->node_logins), "rx_packets",
+	    table_number(row->node_rx_packets), "rx_bytes", table_number(row->node_rx_bytes),
+	    "tx_packets", table_number(row->node_tx_packets), "tx_bytes",
+	    table_number(row->node_tx_bytes));
 }
 
 /* A node that isn't connected here has "conn" 0, and "since" and "addr" empty; "via" is the server
@@ -252,13 +248,13 @@ static bool json_row(struct stream *s, struct http_out *o)
 	if (row->number)
 		table_time(s->reader.shot, row->since_ms, since);
 	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so si}", "key", key,
-	    "conn", number(row->number), "connected", row->number != 0, "remote",
+	    "conn", table_number(row->number), "connected", row->number != 0, "remote",
 	    (int)client_remote(row), "via", via, "forwarders", (int)row->forwarders, "addr", addr,
 	    "since", since, "home", (int)row->home, "app", app, "rx_packets",
-	    number(row->rx_packets), "rx_bytes", number(row->rx_bytes), "tx_packets",
-	    number(row->tx_packets), "tx_bytes", number(row->tx_bytes), "queue_bytes",
-	    number(row->queue_bytes), "flows", number(row->flows), "other", other_json(row), "node",
-	    node_json(row), "worker", (int)row->worker);
+	    table_number(row->rx_packets), "rx_bytes", table_number(row->rx_bytes), "tx_packets",
+	    table_number(row->tx_packets), "tx_bytes", table_number(row->tx_bytes), "queue_bytes",
+	    table_number(row->queue_bytes), "flows", table_number(row->flows), "other",
+	    other_json(row), "node", node_json(row), "worker", (int)row->worker);
 	CHECK(object);
 #define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
 	CLIENT_FLAGS(X)

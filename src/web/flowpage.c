@@ -86,7 +86,7 @@ static void text_begin(struct stream *s, struct http_out *o)
 
 	for (uint32_t i = 0; i < v->n; i++)
 		n += selected(&f->query, v->row[i]);
-	table_put_now(o, s->reader.shot->wall_ms);
+	table_put_now(o, s->reader.shot);
 	http_putf(o, "number flows: %" PRIu32 "\n", n);
 	http_putf(o, HEAD_FORMAT, "conn#", "src", "dst", "recv from", "fwded to", "bytes",
 	    "packets", "bps", "pps", "last active");
@@ -117,11 +117,6 @@ static void text_end(struct stream *s, struct http_out *o)
 {
 }
 
-static json_int_t number(uint64_t n)
-{
-	return (json_int_t)n;
-}
-
 static json_t *drops_json(
     const uint64_t packets[DROP_REASON_COUNT], const uint64_t bytes[DROP_REASON_COUNT])
 {
@@ -130,8 +125,8 @@ static json_t *drops_json(
 	for (int r = 0; r < DROP_REASON_COUNT; r++)
 		if (packets[r])
 			json_object_set_new(drops, drop_reason_label[r],
-			    json_pack("{sI sI}", "packets", number(packets[r]), "bytes",
-				number(bytes[r])));
+			    json_pack("{sI sI}", "packets", table_number(packets[r]), "bytes",
+				table_number(bytes[r])));
 	return drops;
 }
 
@@ -147,17 +142,18 @@ static void json_row_text(struct flow_stream *f, const struct flow_row *row,
 	table_key(&row->fwded_to, to);
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->first_ds), first);
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->last_ds), last);
-	table_put_json(o,
-	    json_pack("{sI ss ss ss ss sI sI sI sI sI sI sI sI so sI sI ss ss}", "conn",
-		number(row->conn_number), "src", src, "dst", dst, "recv_from", from, "fwded_to", to,
-		"packets", number(row->packets), "bytes", number(row->bytes), "disco_packets",
-		number(row->disco_packets), "disco_bytes", number(row->disco_bytes),
-		"fwded_packets", number(row->fwded_packets), "fwded_bytes",
-		number(row->fwded_bytes), "dropped_packets", number(drops_sum(row->drop_packets)),
-		"dropped_bytes", number(drops_sum(row->drop_bytes)), "drops",
-		drops_json(row->drop_packets, row->drop_bytes), "bytes_per_s",
-		number(rate->bytes_per_s), "packets_per_s", number(rate->packets_per_s),
-		"first_active", first, "last_active", last));
+	table_put_json(
+	    o, json_pack("{sI ss ss ss ss sI sI sI sI sI sI sI sI so sI sI ss ss}", "conn",
+		   table_number(row->conn_number), "src", src, "dst", dst, "recv_from", from,
+		   "fwded_to", to, "packets", table_number(row->packets), "bytes",
+		   table_number(row->bytes), "disco_packets", table_number(row->disco_packets),
+		   "disco_bytes", table_number(row->disco_bytes), "fwded_packets",
+		   table_number(row->fwded_packets), "fwded_bytes", table_number(row->fwded_bytes),
+		   "dropped_packets", table_number(drops_sum(row->drop_packets)), "dropped_bytes",
+		   table_number(drops_sum(row->drop_bytes)), "drops",
+		   drops_json(row->drop_packets, row->drop_bytes), "bytes_per_s",
+		   table_number(rate->bytes_per_s), "packets_per_s",
+		   table_number(rate->packets_per_s), "first_active", first, "last_active", last));
 }
 
 static void json_begin(struct stream *s, struct http_out *o)
@@ -187,13 +183,14 @@ static void put_totals(struct http_out *o, const char *name, const struct flow_t
 {
 	http_putf(o, ",\n\"%s\":", name);
 	table_put_json(
-	    o, json_pack("{sI sI sI sI sI sI sI sI sI sI sI so}", "flows", number(t->flows),
-		   "packets", number(t->packets), "bytes", number(t->bytes), "disco_packets",
-		   number(t->disco_packets), "disco_bytes", number(t->disco_bytes), "mesh_packets",
-		   number(t->mesh_packets), "mesh_bytes", number(t->mesh_bytes), "fwded_packets",
-		   number(t->fwded_packets), "fwded_bytes", number(t->fwded_bytes),
-		   "dropped_packets", number(drops_sum(t->drop_packets)), "dropped_bytes",
-		   number(drops_sum(t->drop_bytes)), "drops",
+	    o, json_pack("{sI sI sI sI sI sI sI sI sI sI sI so}", "flows", table_number(t->flows),
+		   "packets", table_number(t->packets), "bytes", table_number(t->bytes),
+		   "disco_packets", table_number(t->disco_packets), "disco_bytes",
+		   table_number(t->disco_bytes), "mesh_packets", table_number(t->mesh_packets),
+		   "mesh_bytes", table_number(t->mesh_bytes), "fwded_packets",
+		   table_number(t->fwded_packets), "fwded_bytes", table_number(t->fwded_bytes),
+		   "dropped_packets", table_number(drops_sum(t->drop_packets)), "dropped_bytes",
+		   table_number(drops_sum(t->drop_bytes)), "drops",
 		   drops_json(t->drop_packets, t->drop_bytes)));
 }
 

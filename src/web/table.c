@@ -22,9 +22,9 @@ void table_time(const struct shot *s, uint64_t then_ms, char out[CLOCK_RFC3339_L
 	clock_rfc3339(s->wall_ms - ms_ago(s, then_ms), out);
 }
 
-void table_put_now(struct http_out *o, uint64_t wall_ms)
+void table_put_now(struct http_out *o, const struct shot *s)
 {
-	time_t sec = (time_t)(wall_ms / 1000);
+	time_t sec = (time_t)(s->wall_ms / 1000);
 	struct tm tm;
 	char text[32];
 

@@ -11,16 +11,22 @@
 #include "web/gather.h"
 #include "wire/http_out.h"
 
-/* A moment on the monotonic clock, seen from a shot: whole seconds before it, or RFC 3339. */
+/* A moment on the monotonic clock, seen from a shot (of which nothing but its times counts): whole
+ * seconds before it, or RFC 3339. */
 uint64_t table_seconds_ago(const struct shot *s, uint64_t then_ms);
 void table_time(const struct shot *s, uint64_t then_ms, char out[CLOCK_RFC3339_LEN]);
 
 /* "current time: 2026-11-22 06:30:00", in local time, as the first line of a text table. */
-void table_put_now(struct http_out *o, uint64_t wall_ms);
+void table_put_now(struct http_out *o, const struct shot *s);
 
 /* "nodekey:<hex>"; empty for the zero key, which means "none". */
 void table_key(const struct key *k, char out[KEY_TEXT_LEN]);
 
+/* As json_pack wants it. */
+static inline json_int_t table_number(uint64_t n)
+{
+	return (json_int_t)n;
+}
 /* Appends an object and gives it back to jansson. It is never NULL but when memory is out. */
 void table_put_json(struct http_out *o, json_t *object);
 
