@@ -2,6 +2,7 @@
 #include "base/mail.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -129,6 +130,18 @@ void mail_commit(struct mail *m, int from, int to)
 		m->box[from].dirty |= 1ull << to;
 	else
 		m->box[from].dirty_high |= 1ull << (to - 64);
+}
+
+bool mail_post(
+    struct mail *m, int from, int to, uint32_t kind, const void *body, uint32_t len, bool control)
+{
+	void *l = mail_reserve(m, from, to, kind, len, control);
+
+	if (!l)
+		return false;
+	memcpy(l, body, len);
+	mail_commit(m, from, to);
+	return true;
 }
 
 bool mail_has_room(struct mail *m, int from, int to, uint32_t len)

@@ -39,6 +39,10 @@ int mail_bell_fd(const struct mail *m, int self);
 void *mail_reserve(
     struct mail *m, int from, int to, uint32_t kind, uint32_t len, bool control) must_use;
 void mail_commit(struct mail *m, int from, int to);
+/* Writer: both, for a body that is ready: it is copied. False, and nothing is sent, when that ring
+ * is full. */
+bool mail_post(struct mail *m, int from, int to, uint32_t kind, const void *body, uint32_t len,
+    bool control) must_use;
 /* Writer: whether an ordinary letter of len bytes would find room. */
 bool mail_has_room(struct mail *m, int from, int to, uint32_t len) must_use;
 /* Writer: a number that changes as `to` reads its letters. */

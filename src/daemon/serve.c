@@ -77,7 +77,6 @@ static void renew_certs(struct relay *r)
 	uint64_t wall = clock_wall_ms();
 	char err[ERR_LEN];
 	SSL_CTX *ctx;
-	SSL_CTX **l;
 
 	if (!r->options->tls)
 		return;
@@ -97,11 +96,8 @@ static void renew_certs(struct relay *r)
 	SSL_CTX_free(r->ctx);
 	r->ctx = ctx;
 	SSL_CTX_up_ref(ctx);
-	l = mail_reserve(
-	    r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, sizeof(ctx), true);
-	CHECK(l);
-	*l = ctx;
-	mail_commit(r->mail, mail_main(r->mail), mail_gate(r->mail));
+	CHECK(mail_post(
+	    r->mail, mail_main(r->mail), mail_gate(r->mail), LETTER_CTX, &ctx, sizeof(ctx), true));
 	mail_publish(r->mail, mail_main(r->mail));
 	log_info("the meta certificate was renewed");
 }

@@ -333,10 +333,9 @@ void flow_forwarded(
 void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, uint64_t packets,
     uint64_t bytes)
 {
-	struct flow_drops *d = NULL;
+	struct flow *f = flow_at(t, ref);
+	struct flow_drops *d = f ? drops_get(t, f) : NULL;
 
-	if (flow_at(t, ref))
-		d = drops_get(t, &t->slot[ref.slot]);
 	if (d) {
 		d->packets[why] += packets;
 		d->bytes[why] += bytes;

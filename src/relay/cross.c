@@ -49,17 +49,20 @@ struct link_view *cross_link(struct worker *w, const struct peer *p, bool by_mes
 	return p && !p->active && p->nforwarders > 0 && !by_mesh ? region_forwarder(w, p) : NULL;
 }
 
+void cross_nowhere(
+    struct worker *w, const struct origin *o, bool disco, uint32_t packets, uint32_t len)
+{
+	worker_drop(w, o->flow, o->flow_worker,
+	    o->by_mesh ? DROP_UNKNOWN_DEST_ON_FWD : DROP_UNKNOWN_DEST, disco, packets,
+	    frames_payload(len, packets));
+}
+
 static void mail_not_here(struct worker *w, int from, const struct run_letter *l)
 {
-	struct not_here_letter *n =
-	    mail_reserve(w->mail, w->self, from, LETTER_NOT_HERE, sizeof(*n), false);
+	struct not_here_letter n = {.to = l->from, .key = l->dst, .packets = l->packets};
 
-	if (!n) {
+	if (!mail_post(w->mail, w->self, from, LETTER_NOT_HERE, &n, sizeof(n), false))
 		count(&w->counters, C_MAIL_LOST, 1);
-		return;
-	}
-	*n = (struct not_here_letter){.to = l->from, .key = l->dst, .packets = l->packets};
-	mail_commit(w->mail, w->self, from);
 }
 
 /* A run from another worker, for a key that is ours. */
@@ -85,9 +88,7 @@ void cross_take_run(struct worker *w, int from, const struct run_letter *l, uint
 		else
 			cross_to_node(w, via, &l->dst, &o, l->frames, bytes, l->packets, l->disco);
 	} else {
-		worker_drop(w, o.flow, o.flow_worker,
-		    l->by_mesh ? DROP_UNKNOWN_DEST_ON_FWD : DROP_UNKNOWN_DEST, l->disco, l->packets,
-		    frames_payload(bytes, l->packets));
+		cross_nowhere(w, &o, l->disco, l->packets, bytes);
 		if (l->disco)
 			mail_not_here(w, from, l);
 	}

@@ -352,9 +352,7 @@ static void route(struct conn *c, struct run *run)
 	} else if (via) {
 		cross_to_node(w, via, &f->dst, &o, run->p, run->len, run->packets, run->disco);
 	} else {
-		worker_drop(w, o.flow, o.flow_worker,
-		    run->by_mesh ? DROP_UNKNOWN_DEST_ON_FWD : DROP_UNKNOWN_DEST, run->disco,
-		    run->packets, bytes);
+		cross_nowhere(w, &o, run->disco, run->packets, run->len);
 		if (run->disco)
 			conn_not_here(c, &f->dst, run->packets);
 	}

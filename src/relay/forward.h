@@ -58,6 +58,9 @@ void cross_to_owner(
 /* On the owner: the link towards a key that is not connected here, NULL without. What a mesh peer
  * forwarded goes no further. */
 struct link_view *cross_link(struct worker *w, const struct peer *p, bool by_mesh);
+/* On the owner: books a run for a key that is neither here nor where it may go from here. */
+void cross_nowhere(
+    struct worker *w, const struct origin *o, bool disco, uint32_t packets, uint32_t len);
 /* On the owner: a run for a key that another node has. */
 void cross_to_node(struct worker *w, const struct link_view *via, const struct key *dst,
     const struct origin *o, const uint8_t *p, uint32_t len, uint32_t packets, bool disco);

@@ -51,13 +51,10 @@ void relay_letter_free(const struct letter *l)
 void letters_log(void *post, const char *line, size_t len)
 {
 	struct letters_post *p = post;
-	int to = mail_main(p->mail);
-	void *l = mail_reserve(p->mail, p->self, to, LETTER_LOG, (uint32_t)len, false);
 
-	if (!l)
-		return;
-	memcpy(l, line, len);
-	mail_commit(p->mail, p->self, to);
+	/* When main is behind it is lost. */
+	(void)!mail_post(
+	    p->mail, p->self, mail_main(p->mail), LETTER_LOG, line, (uint32_t)len, false);
 }
 
 void letters_bell(struct watch *watch, uint32_t events)

@@ -137,7 +137,6 @@ static bool presence(struct conn *c, const uint8_t *p, bool present)
 	    .epoch = view_of(c)->epoch,
 	    .present = present,
 	};
-	struct present_letter *to;
 	uint32_t owner;
 
 	memcpy(l.key.b, p, KEY_LEN);
@@ -149,14 +148,11 @@ static bool presence(struct conn *c, const uint8_t *p, bool present)
 	}
 	if (!stall_has_room(c, owner))
 		return false;
-	to = mail_reserve(w->mail, w->self, (int)owner, LETTER_PRESENT, sizeof(l), true);
-	if (!to) {
+	if (!mail_post(w->mail, w->self, (int)owner, LETTER_PRESENT, &l, sizeof(l), true)) {
 		/* A stuck worker: packets may be lost on it, presence may not. */
 		conn_close(c, CLOSE_MESH_BEHIND);
 		return false;
 	}
-	*to = l;
-	mail_commit(w->mail, w->self, (int)owner);
 	return true;
 }
 
@@ -225,24 +221,17 @@ size_t link_parse(struct conn *c, uint8_t *p, size_t len)
 static void close_peer(struct conn *c, const uint8_t *p)
 {
 	struct worker *w = c->worker;
-	struct key_letter l = {0}, *to;
+	struct key_letter l = {0};
 	int owner;
 
 	memcpy(l.key.b, p, KEY_LEN);
 	l.hash = key_hash(&l.key);
 	owner = key_owner(l.hash, w->config->workers);
-	if (owner == w->self) {
+	/* When it is lost it may ask again: nothing that it must rely on was promised. */
+	if (owner == w->self)
 		worker_close_key(w, &l.key, l.hash);
-		return;
-	}
-	to = mail_reserve(w->mail, w->self, owner, LETTER_CLOSE_PEER, sizeof(l), true);
-	if (!to) {
-		/* It may ask again: nothing that it must rely on was promised. */
+	else if (!mail_post(w->mail, w->self, owner, LETTER_CLOSE_PEER, &l, sizeof(l), true))
 		count(&w->counters, C_MAIL_LOST, 1);
-		return;
-	}
-	*to = l;
-	mail_commit(w->mail, w->self, owner);
 }
 
 int64_t link_peer_frame(struct conn *c, uint8_t type, uint32_t len, const uint8_t *p, size_t avail)

@@ -37,8 +37,8 @@ struct admit;
 struct mesh_conn {
 	/* of a link */
 	uint8_t link;
-	uint64_t heard_ms, ping_ms; /* when something came; when the last ping went */
-	uint64_t ping_us, ping_no;  /* 0: it was answered */
+	uint64_t heard_ms;         /* when something came */
+	uint64_t ping_us, ping_no; /* when the last ping went, 0: it was answered; what it says */
 	/* of a mesh peer */
 	bool watching;
 	uint64_t asked;   /* bit w: worker w has a cursor for it */

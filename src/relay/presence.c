@@ -197,17 +197,9 @@ static uint32_t compose(struct watcher *v, struct presence_letter *l, uint32_t r
 /* Hands a batch to the worker that has the watcher; false when its mailbox is full. */
 static bool hand_over(struct worker *w, struct watcher *v, const void *letter, uint32_t len)
 {
-	void *l;
-
-	if (v->home == w->self) {
-		presence_take_frames(w, w->self, letter, len);
-		return true;
-	}
-	l = mail_reserve(w->mail, w->self, v->home, LETTER_PRESENCE, len, false);
-	if (!l)
-		return false;
-	memcpy(l, letter, len);
-	mail_commit(w->mail, w->self, v->home);
+	if (v->home != w->self)
+		return mail_post(w->mail, w->self, v->home, LETTER_PRESENCE, letter, len, false);
+	presence_take_frames(w, w->self, letter, len);
 	return true;
 }
 
@@ -243,13 +235,9 @@ static void next_batch(struct worker *w, struct watcher *v)
 
 static bool mail_ref(struct worker *w, int to, uint32_t kind, struct conn_ref ref)
 {
-	struct watch_letter *l = mail_reserve(w->mail, w->self, to, kind, sizeof(*l), true);
+	struct watch_letter l = {.ref = ref};
 
-	if (!l)
-		return false;
-	l->ref = ref;
-	mail_commit(w->mail, w->self, to);
-	return true;
+	return mail_post(w->mail, w->self, to, kind, &l, sizeof(l), true);
 }
 
 void presence_begin(struct conn *c)

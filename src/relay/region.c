@@ -72,11 +72,15 @@ static void add_forwarder(struct worker *w, struct peer *p, struct forwarder f)
 	region_count_peer(w, p, true);
 }
 
-/* It is gone from the region with its last forwarder, if it is not here either. */
-static void remove_forwarder(struct worker *w, struct peer *p, uint8_t link)
+/* It is gone from the region with its last forwarder, if it is not here either. False: that link
+ * did not reach it. */
+static bool remove_forwarder(struct worker *w, struct peer *p, uint8_t link)
 {
+	bool removed;
+
 	region_count_peer(w, p, false);
-	if (peer_remove_forwarder(&w->peers, p, link)) {
+	removed = peer_remove_forwarder(&w->peers, p, link);
+	if (removed) {
 		count_link_peers(w, link, false);
 		if (p->nforwarders == 0)
 			w->region.keys--;
@@ -84,8 +88,9 @@ static void remove_forwarder(struct worker *w, struct peer *p, uint8_t link)
 			count(&w->counters, C_MULTI_DELETED, 1);
 	}
 	region_count_peer(w, p, true);
-	if (!peer_reachable(p))
+	if (removed && !peer_reachable(p))
 		worker_peer_gone(w, p);
+	return removed;
 }
 
 void region_take_present(struct worker *w, const struct present_letter *l)
@@ -99,18 +104,10 @@ void region_take_present(struct worker *w, const struct present_letter *l)
 		       : peer_find(&w->peers, &l->key, l->hash);
 	if (!p)
 		return;
-	if (l->present) {
+	if (l->present)
 		add_forwarder(w, p, f);
-		return;
-	}
-	for (int i = 0; i < p->nforwarders; i++) {
-		if (p->forwarder[i].link == l->link) {
-			remove_forwarder(w, p, l->link);
-			return;
-		}
-	}
-	/* It said so of a key that it never reached, or twice. */
-	if (peer_reachable(p))
+	else if (!remove_forwarder(w, p, l->link) && peer_reachable(p))
+		/* It said so of a key that it never reached, or twice. */
 		count(&w->counters, C_FORWARDER_OTHER, 1);
 }
 
@@ -132,47 +129,29 @@ void region_take_link(struct worker *w, const struct link_letter *l)
 	v->purge = 0;
 }
 
-static struct link_letter letter_of(const struct worker *w, uint8_t link)
+/* Tells the workers, and at an end the gate; those without room later. */
+static void tell(struct worker *w, uint8_t link)
 {
-	const struct link_view *v = &w->region.link[link];
-
-	return (struct link_letter){
+	struct link_view *v = &w->region.link[link];
+	const struct link_letter l = {
 	    .link = link,
 	    .epoch = v->epoch,
 	    .worker = (uint8_t)w->self,
 	    .up = v->up,
 	    .server = v->server,
 	};
-}
-
-/* Tells the workers, and at an end the gate; those without room later. */
-static void tell(struct worker *w, uint8_t link)
-{
-	struct link_view *v = &w->region.link[link];
+	const struct link_ended_letter ended = {
+	    .link = link, .epoch = v->ended_epoch, .why = v->ended};
 
 	for (uint64_t left = v->untold; left; left &= left - 1) {
 		int to = __builtin_ctzll(left);
-		struct link_letter *l =
-		    mail_reserve(w->mail, w->self, to, LETTER_LINK, sizeof(*l), true);
 
-		if (!l)
-			continue;
-		*l = letter_of(w, link);
-		mail_commit(w->mail, w->self, to);
-		v->untold &= ~(1ull << to);
+		if (mail_post(w->mail, w->self, to, LETTER_LINK, &l, sizeof(l), true))
+			v->untold &= ~(1ull << to);
 	}
-	if (v->gate_untold) {
-		int gate = mail_gate(w->mail);
-		struct link_ended_letter *l =
-		    mail_reserve(w->mail, w->self, gate, LETTER_LINK_ENDED, sizeof(*l), true);
-
-		if (!l)
-			return;
-		*l = (struct link_ended_letter){
-		    .link = link, .epoch = v->ended_epoch, .why = v->ended};
-		mail_commit(w->mail, w->self, gate);
-		v->gate_untold = false;
-	}
+	if (v->gate_untold)
+		v->gate_untold = !mail_post(w->mail, w->self, mail_gate(w->mail), LETTER_LINK_ENDED,
+		    &ended, sizeof(ended), true);
 }
 
 void region_link_changed(struct worker *w, uint8_t link)
@@ -197,7 +176,7 @@ static void purge_some(struct worker *w, uint8_t link)
 
 		for (int i = 0; p && i < p->nforwarders; i++) {
 			if (p->forwarder[i].link == link && is_void(w, p->forwarder[i])) {
-				remove_forwarder(w, p, link);
+				(void)remove_forwarder(w, p, link);
 				break;
 			}
 		}

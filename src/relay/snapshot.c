@@ -33,7 +33,6 @@ static void name_flow(void *worker, const struct flow *f, struct flow_row *row)
 {
 	const struct worker *w = worker;
 	const struct conn *c = w->conn[f->conn].conn;
-
 	const struct flow_mesh *m = &w->flows.mesh[row->slot];
 
 	row->conn_number = c->number;
@@ -96,9 +95,8 @@ static void conn_row(struct client_row *row, const struct conn *c)
 static void peer_rows(struct worker *w, struct client_part *part, const struct peer *p)
 {
 	const struct conn *c = p->conns;
-	struct client_row node = {0};
-
 	const struct link_view *via = region_forwarder(w, p);
+	struct client_row node = {0};
 
 	if (p->logins == 0 && !via)
 		return; /* only ever asked for */
@@ -130,14 +128,7 @@ static bool clients_fill(struct worker *w)
 /* Hands a finished part over; false while the gate takes no mail. */
 static bool hand_over(struct worker *w, uint32_t kind, void *part)
 {
-	int gate = mail_gate(w->mail);
-	void **l = mail_reserve(w->mail, w->self, gate, kind, sizeof(part), true);
-
-	if (!l)
-		return false;
-	*l = part;
-	mail_commit(w->mail, w->self, gate);
-	return true;
+	return mail_post(w->mail, w->self, mail_gate(w->mail), kind, &part, sizeof(part), true);
 }
 
 bool snapshot_step(struct worker *w)

@@ -214,19 +214,29 @@ void stall_unblock(struct conn *c)
 /* ---- A worker that takes no more --------------------------------------------------------------
  */
 
-/* Whether packets to another worker may be parsed on: a run never meets a full ring. */
+/* Whether a run for another worker may go on its way: it never meets a full ring. When the worker
+ * is stuck it is dropped, see cross.c. */
+static bool takes_run(struct worker *w, uint32_t to)
+{
+	return w->neighbour[to].stuck || mail_has_room(w->mail, w->self, (int)to, RUN_LETTER_MAX);
+}
+
+/* Something begins to wait for it: how long it makes no progress counts from the first. */
+static void begin_waiting(const struct worker *w, struct neighbour *n)
+{
+	if (!n->paused && !n->awaited)
+		n->progress_ms = w->now_ms;
+}
+
 bool stall_has_room(struct conn *c, uint32_t owner)
 {
 	struct worker *w = c->worker;
 	struct neighbour *to = &w->neighbour[owner];
 
-	if (to->stuck)
-		return true; /* they are dropped, see mail_run */
-	if (mail_has_room(w->mail, w->self, (int)owner, RUN_LETTER_MAX))
+	if (takes_run(w, owner))
 		return true;
 	/* It has no CPU left: this connection is read no further until it has. */
-	if (!to->paused && !to->awaited)
-		to->progress_ms = w->now_ms;
+	begin_waiting(w, to);
 	c->paused = to;
 	c->next_paused = NULL;
 	*(to->paused ? &to->paused_last->next_paused : &to->paused) = c;
@@ -240,10 +250,9 @@ bool stall_may_go_on(struct worker *w, uint32_t to)
 {
 	struct neighbour *n = &w->neighbour[to];
 
-	if (n->stuck || mail_has_room(w->mail, w->self, (int)to, RUN_LETTER_MAX))
-		return true; /* when it is stuck they are dropped */
-	if (!n->paused && !n->awaited)
-		n->progress_ms = w->now_ms;
+	if (takes_run(w, to))
+		return true;
+	begin_waiting(w, n);
 	n->awaited = true;
 	return false;
 }
@@ -279,10 +288,9 @@ static void retry_neighbour(struct worker *w, int to)
 		n->stuck = true;
 	}
 	/* In turn, while there is room; one that pauses again, for want of it, lines up behind. */
-	if (n->awaited && (n->stuck || mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX)))
+	if (n->awaited && takes_run(w, (uint32_t)to))
 		n->awaited = false;
-	while (
-	    (c = n->paused) && (n->stuck || mail_has_room(w->mail, w->self, to, RUN_LETTER_MAX))) {
+	while ((c = n->paused) && takes_run(w, (uint32_t)to)) {
 		n->paused = c->next_paused;
 		if (!n->paused)
 			n->paused_last = NULL;
@@ -294,7 +302,7 @@ static void retry_neighbour(struct worker *w, int to)
 void stall_retry_paused(struct worker *w)
 {
 	for (int to = 0; to < w->config->workers; to++)
-		if (w->neighbour[to].paused || w->neighbour[to].stuck || w->neighbour[to].awaited)
+		if (neighbour_waited_for(&w->neighbour[to]))
 			retry_neighbour(w, to);
 }
 

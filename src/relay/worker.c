@@ -92,12 +92,9 @@ static bool send_reports(struct worker *w, int to)
 {
 	struct report_box *box = &w->neighbour[to].reports;
 	uint32_t bytes = box->n * (uint32_t)sizeof(box->report[0]);
-	void *l = mail_reserve(w->mail, w->self, to, LETTER_REPORTS, bytes, true);
 
-	if (!l)
+	if (!mail_post(w->mail, w->self, to, LETTER_REPORTS, box->report, bytes, true))
 		return false; /* they go on adding up */
-	memcpy(l, box->report, bytes);
-	mail_commit(w->mail, w->self, to);
 	box->n = 0;
 	return true;
 }
@@ -193,13 +190,9 @@ static void gone_here(struct worker *w, const struct key *k, uint64_t hash)
 static bool mail_key(
     struct worker *w, int to, uint32_t kind, const struct key *k, uint64_t hash, bool by_mesh)
 {
-	struct key_letter *l = mail_reserve(w->mail, w->self, to, kind, sizeof(*l), true);
+	struct key_letter l = {.key = *k, .hash = hash, .by_mesh = by_mesh};
 
-	if (!l)
-		return false;
-	*l = (struct key_letter){.key = *k, .hash = hash, .by_mesh = by_mesh};
-	mail_commit(w->mail, w->self, to);
-	return true;
+	return mail_post(w->mail, w->self, to, kind, &l, sizeof(l), true);
 }
 
 /* Tells the watchers of a key that has gone; true when all know. */
@@ -407,7 +400,7 @@ static void set_clock(struct worker *w)
 static bool any_paused(const struct worker *w)
 {
 	for (int to = 0; to < w->config->workers; to++)
-		if (w->neighbour[to].paused || w->neighbour[to].stuck || w->neighbour[to].awaited)
+		if (neighbour_waited_for(&w->neighbour[to]))
 			return true;
 	return w->gone_pending || w->sightings.untold != MAP64_NONE || region_waits(w) ||
 	       presence_waits(w);

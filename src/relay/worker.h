@@ -98,6 +98,12 @@ struct neighbour {
 	struct report_box reports;
 };
 
+/* It is to be looked at each turn: something waits for room in its ring, or goes by it as lost. */
+static inline bool neighbour_waited_for(const struct neighbour *n)
+{
+	return n->paused || n->stuck || n->awaited;
+}
+
 struct conn_slot {
 	struct conn *conn;
 	uint32_t gen;
