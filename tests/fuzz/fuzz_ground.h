@@ -23,8 +23,8 @@
 #include "relay/link.h"
 
 #define KEYS 4 /* two of each worker */
-#define KEYS_ALL \
-	8 /* and one of each that never logs in, and one of each that is another server's */
+/* And one of each that never logs in, and one of each that is another server's. */
+#define KEYS_ALL 8
 #define KEY_SERVER 6
 #define KIND_MAX 2
 #define CONNS_MAX 64 /* logins of one input */
@@ -70,7 +70,6 @@ struct ground {
 	bool asked;                 /* for snapshots */
 	uint64_t rows[BED_WORKERS]; /* packets in the last one of flows, other's too */
 	size_t sent, piece;
-	int sndbuf;
 };
 
 static struct ground *g;
@@ -544,29 +543,7 @@ static void ask(enum letter_kind what)
 /* What must hold of all this. */
 #include "fuzz_sums.h"
 
-/* ---- The program ----------------------------------------------------------------------------- */
-
-struct input {
-	const uint8_t *p;
-	size_t len;
-};
-
-static uint8_t take(struct input *in)
-{
-	if (in->len == 0)
-		return 0;
-	in->len--;
-	return *in->p++;
-}
-
-static struct input take_bytes(struct input *in, size_t n)
-{
-	struct input part = {in->p, MIN(n, in->len)};
-
-	in->p += part.len;
-	in->len -= part.len;
-	return part;
-}
+/* ---- The beginning and the end --------------------------------------------------------------- */
 
 /* The ground with nobody on it. */
 static void ground_begin(uint8_t limits, int links)
@@ -595,37 +572,6 @@ static void ground_begin(uint8_t limits, int links)
 		g->client[who].fd = -1;
 }
 
-/* What happens now and then, whatever is fuzzed. False: nothing of that. */
-static bool common_step(int who, uint8_t what)
-{
-	struct client *c = &g->client[who];
-
-	switch (what & 7) {
-	case 0: /* how what is sent is cut from now on */
-		g->piece = what >> 3;
-		return true;
-	case 1:
-		jam(what >> 3 & 1, what & 0x20 ? JAM_MANY : what & 0x10 ? JAM_ALL : JAM_RUNS);
-		return true;
-	case 2:
-		if (c->fd >= 0)
-			shutdown(c->fd, SHUT_WR);
-		return true;
-	case 3:
-		/* It takes no more bytes, and does not end by itself. */
-		if (c->fd >= 0) {
-			shutdown(c->fd, SHUT_RD);
-			c->ended = true;
-		}
-		return true;
-	case 4:
-		scatter(who, what >> 3);
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* A socket that takes little: packets wait for it sooner. */
 static void make_small(int who)
 {
@@ -652,5 +598,8 @@ static void ground_end(void)
 	/* Whoever drives this has a clock to look at. */
 	fake_clock_ms = 0;
 }
+
+/* What happens between them. */
+#include "fuzz_steps.h"
 
 #endif

@@ -11,7 +11,7 @@
  *   - gauges tell the truth, and nothing is left of what has gone.
  *
  * The first byte sets limits, then steps follow: a byte of what (low three bits) and who, and
- * operands; see step().
+ * operands; see any_step() and step().
  */
 #define CLIENTS 12 /* see key_of_client */
 #define LINKS 2    /* the last of them */
@@ -309,14 +309,11 @@ static void mesh_step(int who, uint8_t what)
 	push_out(&g->client[who]);
 }
 
-static void rare_step(int who, uint8_t what)
+/* What happens now and then, besides what does everywhere. */
+static void mesh_rare_step(int who, uint8_t what)
 {
-	if (common_step(who, what))
-		return;
 	if (is_link(who))
 		link_step(who, what);
-	else if ((what & 7) == 5)
-		ask(what >> 3 & 1 ? LETTER_ASK_CLIENTS : LETTER_ASK_FLOWS);
 	else if (is_mesh_peer(who))
 		mesh_step(who, what);
 	else
@@ -354,18 +351,11 @@ static void flood(int who, uint8_t arg, uint8_t what, uint8_t src)
 	push_out(&g->client[who]);
 }
 
-static void step(struct input *in)
+static void step(uint8_t what, int who, uint8_t arg, struct input *in)
 {
-	uint8_t op = take(in);
-	int who = (op >> 3) % CLIENTS;
-	uint8_t arg = take(in), what;
-	struct input part;
+	uint8_t packet;
 
-	switch (op & 7) {
-	case 0: /* bytes of the input */
-		part = take_bytes(in, arg);
-		send_raw(who, part.p, part.len);
-		break;
+	switch (what) {
 	case 1: /* a packet, or who is at the other end of a link */
 		if (is_link(who)) {
 			say_presence(who, arg & 7, !(arg & 8), arg & 16);
@@ -374,24 +364,15 @@ static void step(struct input *in)
 		}
 		flood(who, 1, arg, is_mesh_peer(who) ? take(in) : 0);
 		break;
-	case 2: /* turns of the first, the second or both */
-		turns(arg & 3 ? arg & 3 : 3, 1 + (arg >> 2 & 3));
-		break;
-	case 3: /* so much is read; 0: all */
-		receive(who, arg ? arg * 64u : SIZE_MAX);
-		break;
 	case 4:
 		toggle(who, arg, in);
 		break;
 	case 5:
-		what = take(in);
-		flood(who, arg, what, is_mesh_peer(who) ? take(in) : 0);
-		break;
-	case 6:
-		fake_clock_ms += (uint64_t)arg * arg;
+		packet = take(in);
+		flood(who, arg, packet, is_mesh_peer(who) ? take(in) : 0);
 		break;
 	case 7:
-		rare_step(who, arg);
+		mesh_rare_step(who, arg);
 		break;
 	}
 }
@@ -420,11 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {data, size};
 
 	begin(take(&in));
-	for (int steps = 0; in.len > 0 && steps < 400; steps++)
-		step(&in);
-	g->piece = 0;
-	settle();
-	check_arrivals();
+	run_steps(&in);
 	check_mesh();
 	check_snapshot();
 	ground_end();
