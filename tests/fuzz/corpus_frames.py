@@ -4,73 +4,18 @@
 
 The files are committed; run this after a change of the target's steps.
 """
-import pathlib
+import sys
 
-DIR = pathlib.Path(__file__).parent / "corpus" / "frames"
-SIZES = [0, 1, 22, 23, 61, 62, 63, 100, 1400, 4096, 9000, 16347, 32768, 49115, 65535, 65536]
+sys.dont_write_bytecode = True
+from corpus_steps import (SIZES, ask, cut, frame, jam, kind, op, packet, raw, read,  # noqa: E402
+                          scatter, shut, toggle, turns, wait, write)
+
 # Keys are one letter, repeated: which letters are whose follows from the hash, so any will do.
 A, B = b"A" * 32, b"B" * 32
 
 
-def op(code, who, arg, rest=b""):
-    return bytes([code | who << 3, arg]) + rest
-
-
-def raw(who, data):
-    return b"".join(op(0, who, len(data[i:i + 255]), data[i:i + 255])
-                    for i in range(0, len(data), 255))
-
-
-def kind(to, size, disco=False):
-    return to | SIZES.index(size) << 3 | (0x80 if disco else 0)
-
-
-def packet(who, to, size, disco=False):
-    return op(1, who, kind(to, size, disco))
-
-
-def turns(which=3, n=1):
-    return op(2, 0, which | n - 1 << 2)
-
-
-def read(who, n=0):
-    return op(3, who, n)
-
-
-def toggle(who, early=b""):
-    return op(4, who, len(early), early)
-
-
 def flood(who, to, size, n, disco=False):
     return op(5, who, n, bytes([kind(to, size, disco)]))
-
-
-def wait(ms):
-    return b"".join(op(6, 0, a) for a in [255] * (ms // 65025) + [int((ms % 65025) ** .5)])
-
-
-def cut(n):
-    return op(7, 0, n << 3)
-
-
-def jam(worker, whole=False):
-    return op(7, 0, 1 | worker << 3 | whole << 4)
-
-
-def shut(who, reading):
-    return op(7, who, 3 if reading else 2)
-
-
-def scatter(who, n):
-    return op(7, who, 4 | n << 3)
-
-
-def ask(clients=False):
-    return op(7, 0, 5 | clients << 3)
-
-
-def frame(type_, payload, length=None):
-    return bytes([type_]) + (len(payload) if length is None else length).to_bytes(4, "big") + payload
 
 
 ALL_SIZES = b"".join(packet(0, to, s) + turns() for to in (1, 2) for s in SIZES)
@@ -90,17 +35,17 @@ SEEDS = {
                                                                 + frame(0x04, B + b"after")) + turns(),
     "split_header": raw(1, b"\x04\0\0") + turns() + raw(1, b"\0\x25" + A[:9]) + turns()
     + raw(1, A[9:] + b"parts") + turns(),
-    "slow": b"\x0c" + flood(0, 1, 1400, 40) + turns() + flood(2, 1, 1400, 40) + turns()
+    "slow": flood(0, 1, 1400, 40) + turns() + flood(2, 1, 1400, 40) + turns()
     + flood(0, 1, 62, 50, True) + turns() + read(1, 20) + turns() + packet(0, 1, 23) + turns(),
-    "slow_old": b"\x0c" + flood(0, 1, 1400, 40) + turns() + wait(251) + flood(2, 1, 1400, 3) + turns()
+    "slow_old": flood(0, 1, 1400, 40) + turns() + wait(251) + flood(2, 1, 1400, 3) + turns()
     + read(1) + turns(),
-    "slow_large": b"\x0c" + flood(0, 3, 65536, 30) + turns(3, 4) + turns(3, 4) + turns(3, 4) + read(3, 99)
+    "slow_large": flood(0, 3, 65536, 30) + turns(3, 4) + turns(3, 4) + turns(3, 4) + read(3, 99)
     + turns(3, 4),
-    "write_timeout": b"\x0c" + flood(0, 3, 9000, 30) + turns() + wait(2100) + turns() + toggle(3)
+    "write_timeout": flood(0, 3, 9000, 30) + turns() + wait(2100) + turns() + toggle(3)
     + turns(),
-    "few_packets": b"\x0d" + flood(0, 1, 100, 60) + flood(2, 1, 1400, 9) + turns(3, 2),
-    "no_memory": b"\x0e" + flood(0, 1, 4096, 60) + flood(2, 3, 16347, 30) + turns(3, 4) + turns(3, 4),
-    "rest_no_memory": b"\x02" + b"".join(
+    "few_packets": flood(0, 1, 100, 60) + flood(2, 1, 1400, 9) + turns(3, 2),
+    "no_memory": flood(0, 1, 4096, 60) + flood(2, 3, 16347, 30) + turns(3, 4) + turns(3, 4),
+    "rest_no_memory": b"".join(
         raw(w, frame(0x04, A + b"x", 65000)) + packet(w, 0, 65535) + turns() for w in range(4)),
     "jammed": packet(0, 2, 100) + jam(0) + flood(0, 2, 1400, 20) + flood(1, 2, 1400, 9) + turns(1, 3)
     + packet(0, 1, 100) + turns(1) + turns(3, 2),
@@ -129,11 +74,8 @@ SEEDS = {
     + ask(True) + turns() + toggle(0) + ask() + ask(True),
     "idle": packet(0, 1, 1) + turns() + wait(66000) + turns() + wait(300000) + turns() + turns(),
 }
+# The first byte: limits, see begin() of the target.
+FIRST = {"slow": 12, "slow_old": 12, "slow_large": 12, "write_timeout": 12, "few_packets": 13,
+         "no_memory": 14, "rest_no_memory": 2}
 
-DIR.mkdir(parents=True, exist_ok=True)
-for name, steps in SEEDS.items():
-    # The first byte: limits. Those that need some begin with it.
-    first = b"" if steps[:1] in (b"\x0c", b"\x0d", b"\x0e", b"\x02") and name in (
-        "slow", "slow_old", "slow_large", "write_timeout", "few_packets", "no_memory",
-        "rest_no_memory") else b"\0"
-    (DIR / name).write_bytes(first + steps)
+write("frames", SEEDS, FIRST)

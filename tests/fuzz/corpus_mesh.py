@@ -5,32 +5,17 @@ clients of a region do.
 
 The files are committed; run this after a change of the target's steps.
 """
-import pathlib
+import sys
 
-DIR = pathlib.Path(__file__).parent / "corpus" / "mesh"
-SIZES = [0, 1, 22, 23, 61, 62, 63, 100, 1400, 4096, 9000, 16347, 32768, 49115, 65535, 65536]
+sys.dont_write_bytecode = True
+from corpus_steps import (SIZES, ask, cut, frame, jam, kind, op, packet, raw, read,  # noqa: E402
+                          shut, toggle, turns, wait, write)
+
 # Who: clients 0 to 3 (0, 1 of the first worker), 4 and 5 have the keys of 0 and 2; mesh peers 6 to
 # 9, where 8 has the key of 6 and 9 that of client 1; links.
 N0, N1, N0B, N1C, L0, L1 = 6, 7, 8, 9, 10, 11
 # Keys: those of clients 0 to 3, two that are elsewhere, of either worker, and the servers'.
 E0, E1, S0, S1 = 4, 5, 6, 7
-
-
-def op(code, who, arg, rest=b""):
-    return bytes([code | who << 3, arg]) + rest
-
-
-def raw(who, data):
-    return b"".join(op(0, who, len(data[i:i + 255]), data[i:i + 255])
-                    for i in range(0, len(data), 255))
-
-
-def kind(to, size, disco=False):
-    return to | SIZES.index(size) << 3 | (0x80 if disco else 0)
-
-
-def packet(who, to, size=100, disco=False):
-    return op(1, who, kind(to, size, disco))
 
 
 def forward(who, src, to, size=100, disco=False):
@@ -45,57 +30,24 @@ def gone(link, key, other=False):
     return op(1, link, key | 8 | other << 4)
 
 
-def turns(which=3, n=1):
-    return op(2, 0, which | n - 1 << 2)
-
-
-def read(who, n=0):
-    return op(3, who, n)
-
-
-def toggle(who, early=b""):
-    return op(4, who, len(early), early)
-
-
 def link(who, server, again=False, early=b""):
     return op(4, who, server | again << 1 | len(early) << 2, early)
 
 
+def many(n):
+    return n if n < 64 else 0x80 | n // 32
+
+
 def flood(who, to, size, n, disco=False, src=None):
-    return op(5, who, n if n < 64 else 0x80 | n // 32,
-              bytes([kind(to, size, disco)] + ([] if src is None else [src])))
+    return op(5, who, many(n), bytes([kind(to, size, disco)] + ([] if src is None else [src])))
 
 
 def churn(who, what, n):
-    return op(5, who, n if n < 64 else 0x80 | n // 32, bytes([what]))
-
-
-def wait(ms):
-    return b"".join(op(6, 0, a) for a in [255] * (ms // 65025) + [int((ms % 65025) ** .5)])
-
-
-def cut(n):
-    return op(7, 0, n << 3)
-
-
-def jam(worker, whole=False, many=False):
-    return op(7, 0, 1 | worker << 3 | whole << 4 | many << 5)
+    return op(5, who, many(n), bytes([what]))
 
 
 def crowd(worker):
     return op(7, 0, 6 | worker << 3)
-
-
-def shut(who, reading):
-    return op(7, who, 3 if reading else 2)
-
-
-def scatter(who, n):
-    return op(7, who, 4 | n << 3)
-
-
-def ask(clients=False):
-    return op(7, 0, 5 | clients << 3)
 
 
 def pings(who, n):
@@ -116,10 +68,6 @@ def watch(who):
 
 def close(who, key):
     return op(7, who, 7 | key << 3)
-
-
-def frame(type_, payload, length=None):
-    return bytes([type_]) + (len(payload) if length is None else length).to_bytes(4, "big") + payload
 
 
 EVERYONE = b"".join(present(w, k) for w in (L0, L1) for k in range(8)) + turns(3, 3)
@@ -285,8 +233,7 @@ SEEDS = {
 # The first byte: limits, see begin() of the target.
 FIRST = {"watch_slow": 12, "server_is_self": 32, "ping_flood": SMALL_LINKS, "ping_control": SMALL_LINKS,
          "slow_link": SMALL_LINKS, "slow_link_large": SMALL_LINKS, "slow_link_disco": SMALL_LINKS,
-         "slow_link_dies": SMALL_LINKS | 64, "no_memory": SMALL_LINKS | 2, "link_moves_slowly": SMALL_LINKS, "idle": 64, "nobody": 128}
+         "slow_link_dies": SMALL_LINKS | 64, "no_memory": SMALL_LINKS | 2,
+         "link_moves_slowly": SMALL_LINKS, "idle": 64, "nobody": 128}
 
-DIR.mkdir(parents=True, exist_ok=True)
-for name, steps in SEEDS.items():
-    (DIR / name).write_bytes(bytes([FIRST.get(name, 0)]) + steps)
+write("mesh", SEEDS, FIRST)
