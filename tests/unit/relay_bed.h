@@ -137,13 +137,16 @@ static inline struct bed_client bed_link(struct bed *b, uint8_t link, struct key
 	return c;
 }
 
-/* Fills the mailbox of a worker with letters that mean nothing, until it takes no more. */
-static inline void bed_fill(struct bed *b, int from, int to)
+/* So many letters that mean nothing for a worker or the gate; 0: until it takes no more. */
+static inline void bed_fill(struct bed *b, int from, int to, int letters)
 {
 	struct watch_letter *l;
 
-	while ((l = mail_reserve(b->mail, from, to, LETTER_WATCH_ACK, sizeof(*l), true))) {
-		l->ref = (struct conn_ref){.slot = UINT32_MAX};
+	for (int n = 0; letters == 0 || n < letters; n++) {
+		l = mail_reserve(b->mail, from, to, LETTER_WATCH_ACK, sizeof(*l), true);
+		if (!l)
+			return;
+		*l = (struct watch_letter){.ref = {.slot = UINT32_MAX}};
 		mail_commit(b->mail, from, to);
 	}
 }

@@ -295,7 +295,7 @@ static void test_moved(void **state)
 	here = login(&b, 1);
 	k = bed_key(1);
 	link = bed_link(&b, 0, bed_key(0));
-	bed_fill(&b, 0, 1);
+	bed_fill(&b, 0, 1, 0);
 	close(link.fd);
 	worker_turn(b.worker[0], false);
 	assert_true(region_waits(b.worker[0]));
@@ -336,7 +336,7 @@ static void test_gone_in_time(void **state)
 	client_send(&node, f, put_forward(f, &k[0], &here.key, "hi", 2));
 	bed_turns(&b, 4);
 	expect_packet(&here, &k[0], "hi", 2);
-	bed_fill(&b, 0, 1);
+	bed_fill(&b, 0, 1, 0);
 	close(link.fd);
 	for (int i = 0; i < 4; i++)
 		worker_turn(b.worker[0], false);
@@ -767,20 +767,6 @@ static void test_put_back(void **state)
 	bed_fini(&b);
 }
 
-/* So many letters that mean nothing; 0: until there is no room for the smallest. */
-static void fill_ring(struct bed *b, int from, int to, int letters)
-{
-	struct watch_letter *l;
-	int n = 0;
-
-	while ((letters == 0 || n < letters) &&
-	       (l = mail_reserve(b->mail, from, to, LETTER_WATCH_ACK, sizeof(*l), true))) {
-		*l = (struct watch_letter){.ref = {.slot = UINT32_MAX}};
-		mail_commit(b->mail, from, to);
-		n++;
-	}
-}
-
 /* The other server has another key and so another worker, which is behind with what the one before
  * has to tell: that the connection before has ended is no news any more. */
 static void test_link_moves(void **state)
@@ -797,7 +783,7 @@ static void test_link_moves(void **state)
 		here = login(&b, 0);
 		k = bed_key(0);
 		link = bed_link(&b, 0, bed_key(0));
-		fill_ring(&b, 0, 1, letters[i]);
+		bed_fill(&b, 0, 1, letters[i]);
 		close(link.fd);
 		worker_turn(b.worker[0], false);
 		link = bed_link(&b, 0, bed_key(1));
@@ -839,7 +825,7 @@ static void test_gate_behind(void **state)
 	bed_init(&b, 64);
 	bed_mesh(&b, 1);
 	link = bed_link(&b, 0, bed_key(0));
-	fill_ring(&b, 0, mail_gate(b.mail), 0);
+	bed_fill(&b, 0, mail_gate(b.mail), 0);
 	close(link.fd);
 	bed_turns(&b, 2);
 	bed_link(&b, 0, link.key);
@@ -864,7 +850,7 @@ static void test_unwatch_behind(void **state)
 	node = mesh_login(&b, 0);
 	watch(&b, &node);
 	assert_non_null(b.worker[1]->presence.watchers);
-	fill_ring(&b, 0, 1, 0);
+	bed_fill(&b, 0, 1, 0);
 	close(node.fd);
 	worker_turn(b.worker[0], false);
 	assert_int_equal(counter(&b, C_WATCHERS), 0);
@@ -875,7 +861,7 @@ static void test_unwatch_behind(void **state)
 	/* What could not be told when all stops is given back. */
 	node = mesh_login(&b, 0);
 	watch(&b, &node);
-	fill_ring(&b, 0, 1, 0);
+	bed_fill(&b, 0, 1, 0);
 	close(node.fd);
 	worker_turn(b.worker[0], false);
 	assert_non_null(b.worker[0]->presence.farewells);
