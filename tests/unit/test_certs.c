@@ -17,9 +17,9 @@
 #include <sodium.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "daemon/certs.h"
 #include "daemon/selfcert.h"
+#include "log_keep.h"
 #include "wire/frame.h"
 
 #define NAME "relay.example.com"
@@ -29,17 +29,6 @@ static char dir[64];
 static char err[512];
 static struct login_keys server;
 static struct options o;
-
-/* --- log lines --- */
-
-static char logged[4096];
-
-static void keep_line(void *arg, const char *line, size_t len)
-{
-	size_t have = strlen(logged);
-
-	snprintf(logged + have, sizeof(logged) - have, "%.*s", (int)len, line);
-}
 
 /* --- making certificates --- */
 
@@ -133,8 +122,7 @@ static int setup(void **state)
 	o.stun = true;
 	o.stun_port = 3478;
 	o.tls = true;
-	logged[0] = '\0';
-	log_set_sink(keep_line, NULL);
+	log_keep();
 	return 0;
 }
 

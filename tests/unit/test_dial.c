@@ -11,12 +11,12 @@
 #include "daemon/selfcert.h"
 #include "gate/dial.h"
 #include "io/wipe.h"
+#include "log_keep.h"
 
 #define OK_HEAD "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n\r\n"
 
 static EVP_PKEY *key;
 static X509 *cert; /* for 127.0.0.1 */
-static char logged[8192];
 
 /* The other node. */
 struct node {
@@ -38,13 +38,6 @@ static struct node node;
 static SSL_CTX *client_ctx;
 static struct admit *admit; /* the last that was mailed */
 static int admits, admit_to;
-
-static void keep_line(void *arg, const char *line, size_t len)
-{
-	size_t have = strlen(logged);
-
-	snprintf(logged + have, sizeof(logged) - have, "%.*s", (int)len, line);
-}
 
 static int lines_with(const char *what)
 {
@@ -238,10 +231,9 @@ static int setup(void **state)
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(client_ctx), cert);
 	admits = 0;
 	admit_to = -1;
-	logged[0] = '\0';
 	bed_init_mesh(&b, 10, &mesh, client_ctx);
 	log_set_level(LOG_INFO);
-	log_set_sink(keep_line, NULL);
+	log_keep();
 	assert_int_equal(link0->state, MESH_WAITING);
 	return 0;
 }
@@ -345,6 +337,14 @@ static struct login_secret get_client_info(void)
 	return secret;
 }
 
+/* All up to where the node answers with ServerInfo. */
+static struct login_secret get_login(void)
+{
+	get_request();
+	greet(&node.keys.public, 0);
+	return get_client_info();
+}
+
 /* ServerInfo, and `early` behind it in the same record. */
 static void accept_login(const struct login_secret *secret, const void *early, size_t len)
 {
@@ -357,11 +357,8 @@ static void accept_login(const struct login_secret *secret, const void *early, s
 
 static void log_in(void)
 {
-	struct login_secret secret;
+	struct login_secret secret = get_login();
 
-	get_request();
-	greet(&node.keys.public, 0);
-	secret = get_client_info();
 	accept_login(&secret, "", 0);
 	GO_UNTIL(admit);
 }
@@ -424,9 +421,7 @@ static void test_login(void **state)
 	assert_int_equal(link0->dials, 0);
 	start();
 	assert_int_equal(link0->dials, 1);
-	get_request();
-	greet(&node.keys.public, 0);
-	secret = get_client_info();
+	secret = get_login();
 	accept_login(&secret, "early bytes", 11);
 	GO_UNTIL(admit);
 	expect_admit(11);
@@ -603,22 +598,16 @@ static void test_bad_frames(void **state)
 	greet(&small, 0);
 	expect_waiting("server key is no good");
 	redial();
-	get_request();
-	greet(&node.keys.public, 0);
-	get_client_info();
+	get_login();
 	node_send("\x06\0\0\0\0", 5);
 	expect_waiting("type 0x06 where ServerInfo was due");
 	redial();
-	get_request();
-	greet(&node.keys.public, 0);
-	get_client_info();
+	get_login();
 	frame_put_header(frame, FRAME_SERVER_INFO, DIAL_SERVER_INFO_MAX + 1);
 	node_send(frame, FRAME_HEADER_LEN);
 	expect_waiting("ServerInfo has a bad length");
 	redial();
-	get_request();
-	greet(&node.keys.public, 0);
-	secret = get_client_info();
+	secret = get_login();
 	secret.k[0] ^= 1;
 	accept_login(&secret, "", 0);
 	expect_waiting("ServerInfo can't be read");
@@ -673,9 +662,7 @@ static void test_closes_behind_login(void **state)
 	size_t n;
 
 	start();
-	get_request();
-	greet(&node.keys.public, 0);
-	secret = get_client_info();
+	secret = get_login();
 	n = login_put_server_info(&secret, frame);
 	assert_true(tls_seal(node.tls, frame, n, &out));
 	tls_close(node.tls, &out);
@@ -831,9 +818,7 @@ static void test_full_mailbox(void **state)
 		struct login_secret secret;
 
 		i == 0 ? start() : redial();
-		get_request();
-		greet(&node.keys.public, 0);
-		secret = get_client_info();
+		secret = get_login();
 		for (int w = 0; w < BED_WORKERS; w++)
 			for (uint32_t size = 8192; size > 0; size /= 2)
 				while (mail_reserve(b.mail, b.g->self, w, LETTER_RUN, size, true))

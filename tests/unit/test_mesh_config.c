@@ -12,29 +12,21 @@
 #include <unistd.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <sodium.h>
 
 #include "daemon/mesh_config.h"
+#include "daemon/selfcert.h"
+#include "log_keep.h"
 
 #define HEX "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
 #define PIN "sha256-raw:" HEX
 
-static char dir[64], path[128], err[512], logged[2048];
+static char dir[64], path[128], err[512];
 static struct options o;
 static struct mesh *m;
 
-static void keep_line(void *arg, const char *line, size_t len)
-{
-	size_t have = strlen(logged);
-
-	snprintf(logged + have, sizeof(logged) - have, "%.*s", (int)len, line);
-}
-
 static int setup(void **state)
 {
-	char key[] = "00112233";
-
 	snprintf(dir, sizeof(dir), "mesh-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/mesh.key", dir);
@@ -47,8 +39,7 @@ static int setup(void **state)
 	    .mesh_pin = strdup(""),
 	    .mesh_key = strdup(""),
 	};
-	logged[0] = '\0';
-	log_set_sink(keep_line, key);
+	log_keep();
 	return 0;
 }
 
@@ -392,12 +383,9 @@ static void test_pins(void **state)
 static void write_cert(FILE *f)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *x = X509_new();
+	X509 *x = selfcert_for_ip(key, "127.0.0.1", 1);
 
-	X509_gmtime_adj(X509_getm_notBefore(x), 0);
-	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
-	X509_set_pubkey(x, key);
-	assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+	assert_non_null(x);
 	assert_int_equal(PEM_write_X509(f, x), 1);
 	X509_free(x);
 	EVP_PKEY_free(key);
