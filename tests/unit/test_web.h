@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <jansson.h>
 
 #include "web/inside.h"
 
@@ -261,6 +262,16 @@ static inline struct fetch *get_from(const char *ip, enum listener_kind listener
 
 	fetch_split(f);
 	return f;
+}
+
+static inline json_t *json_of(const struct fetch *f)
+{
+	json_error_t err;
+	json_t *j = json_loadb(f->body, f->body_len, JSON_REJECT_DUPLICATES, &err);
+
+	if (!j)
+		fail_msg("%s at %d:%d in %s", err.text, err.line, err.column, f->body);
+	return j;
 }
 
 #endif

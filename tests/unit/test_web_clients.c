@@ -3,7 +3,6 @@
 #include "test_web.h"
 
 #include <arpa/inet.h>
-#include <jansson.h>
 #include <netinet/in.h>
 
 #define CLIENTS "/debug/clients"
@@ -69,15 +68,6 @@ static struct fetch *clients_page_of(const char *target)
 	}
 	fetch_split(f);
 	return f;
-}
-
-static json_t *json_of(const struct fetch *f)
-{
-	json_t *j = json_loadb(f->body, f->body_len, JSON_REJECT_DUPLICATES, NULL);
-
-	if (!j)
-		fail_msg("no JSON: %s", f->body);
-	return j;
 }
 
 static void test_json(void **state)

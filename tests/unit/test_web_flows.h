@@ -5,8 +5,6 @@
 
 #include "test_web.h"
 
-#include <jansson.h>
-
 #include "flow/snapshot.h"
 
 #define FLOWS "/debug/flows"
@@ -137,16 +135,6 @@ static inline struct fetch *flows_page_of(const char *target)
 	}
 	fetch_split(f);
 	return f;
-}
-
-static inline json_t *json_of(const struct fetch *f)
-{
-	json_error_t err;
-	json_t *j = json_loadb(f->body, f->body_len, JSON_REJECT_DUPLICATES, &err);
-
-	if (!j)
-		fail_msg("%s at %d:%d in %s", err.text, err.line, err.column, f->body);
-	return j;
 }
 
 static inline void many_parts(uint64_t bytes)

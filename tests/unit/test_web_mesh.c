@@ -2,8 +2,6 @@
 /* /debug/mesh: what is said of each link, and texts that other nodes made up. */
 #include "test_web.h"
 
-#include <jansson.h>
-
 #define MESH "/debug/mesh"
 
 static struct mesh mesh;
@@ -64,10 +62,8 @@ static struct fetch *get_page(const char *target)
 static json_t *get_json(void)
 {
 	struct fetch *f = get_page(MESH "?format=json");
-	json_t *j = json_loadb(f->body, f->body_len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *j = json_of(f);
 
-	if (!j)
-		fail_msg("no JSON: %s", f->body);
 	assert_true(has_field(f, "Content-Type: application/json"));
 	fetch_free(f);
 	return j;
