@@ -500,6 +500,11 @@ class Client(Session):
 
     # Packets
 
+    def expect_silence(self, why="something has come"):
+        """All that was sent has been handled, and nothing has come for us."""
+        self.sync()
+        assert not self.waiting, why
+
     def send_packet(self, dst, packet):
         self.send_frame(SEND_PACKET, dst + packet)
 

@@ -63,15 +63,20 @@ def certificate(directory, name=f"IP:{LOOPBACK}", ca=None, expired=False):
     return made
 
 
-def mesh_flags(directory, cert, key=MESH_KEY):
-    """Flags and environment of a node with the shared key and `cert` that trusts `cert`."""
-    psk = directory / "mesh.key"
-    psk.write_text(key + "\n")
-    psk.chmod(0o600)
+def psk_file(directory):
+    """With the shared key."""
+    path = directory / "mesh.key"
+    path.write_text(MESH_KEY + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def mesh_flags(directory, cert):
+    """Flags of a node with the shared key and `cert` that trusts `cert`."""
     return {
         "tls": True,
         "certdir": cert.directory,
-        "mesh_psk_file": psk,
+        "mesh_psk_file": psk_file(directory),
         "mesh_ca": cert.crt,
     }
 
@@ -96,6 +101,14 @@ def knows(node, remote, timeout=5):
     node.expect({"derp_clients_remote": remote}, timeout=timeout)
 
 
+def both_reach(node, first, second, key):
+    """Both links say that they reach it, and the node has taken it in; `first` is the older one."""
+    first.present(key)
+    knows(node, 1)
+    second.present(key)
+    node.expect({"derp_multiforwarder_created": 1})
+
+
 def flow_of(node, **wanted):
     """The one flow with these columns."""
     rows = [r for r in node.flows()["flows"] if all(r[k] == v for k, v in wanted.items())]
@@ -115,7 +128,6 @@ class FakeNode:
         self.cert = cert
         self.name = name
         self.private = PrivateKey.generate()
-        self.key = bytes(self.private.public_key)
         self.port = free_port(host=address)
         self.listener = socket.create_server(
             (address, self.port),
@@ -123,6 +135,10 @@ class FakeNode:
             backlog=64,
         )
         self.links = []
+
+    @property
+    def key(self):
+        return bytes(self.private.public_key)
 
     @property
     def host(self):

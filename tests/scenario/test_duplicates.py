@@ -36,8 +36,7 @@ def dups(keys, conns, total):
 def test_newest_is_active_and_both_stay_open(plain, friend):
     old, new = twins(plain, 2)
     expect_active(friend, new)
-    old.sync()
-    assert not old.waiting
+    old.expect_silence()
     plain.expect(
         dups(keys=1, conns=2, total=1) | {"derp_current_connections": 3, "derp_clients_local": 2}
     )
@@ -121,8 +120,7 @@ def test_peer_gone_only_with_the_last(plain, friend):
     second.close()
     plain.expect({"derp_current_connections": 2})
     expect_active(friend, first)  # had the end been announced, it would have come by now
-    friend.sync()
-    assert not friend.waiting
+    friend.expect_silence()
     first.close()
     assert friend.recv_peer_gone() == (first.key, derp.GONE_DISCONNECTED)
     plain.expect({"derp_peer_gone_disconnected_frames": 1})

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 import derp
-from mesh import MESH_KEY, mesh_peer
+from mesh import MESH_KEY, keys, knows, mesh_peer
 from server import ORACLE, eventually
 
 QUIET = 0.2 * derp.SCALE  # in which a link that is to be closed has been
@@ -144,7 +144,7 @@ def test_bad_logins(dialling, fakes):
             link.close()
         for fake in bad:
             expect_state(node, fake, up=False)
-        node.expect({"derp_clients_remote": 0})
+        knows(node, 0)
         alive(node, good)
 
 
@@ -187,11 +187,11 @@ def test_a_login_in_one_piece(dialling, fakes):
     link = fake.accept().handshake().read_request().answer_upgrade().greet().read_client_info()
     held, whole = [], link.conn.send
     link.conn.send = held.append
-    link.send_server_info().present(*(os.urandom(32) for _ in range(100)))
+    link.send_server_info().present(*keys(100))
     whole(b"".join(held))
     link.conn.send = whole
     link.read_watch()
-    node.expect({"derp_clients_remote": 100})
+    knows(node, 100)
 
 
 @pytest.mark.slow
@@ -287,12 +287,12 @@ def test_fatal_frames(dialling, fakes):
     bad, good, node = start_all(dialling, fakes, FATAL)
     links = [fake.up() for fake in bad]
     for link, data in zip(links, FATAL.values()):
-        link.present(os.urandom(32))
+        link.present(*keys(1))
         link.conn.offer(data)
     for link in links:
         link.read_to_close()
         expect_state(node, link.node, up=False)
-    node.expect({"derp_clients_remote": 0})
+    knows(node, 0)
     alive(node, good)
 
 
@@ -306,7 +306,7 @@ def test_harmless_frames(dialling, fakes):
     for name, link in zip(HARMLESS, links):
         assert not is_closed(link), name
         expect_state(node, link.node, up=True)
-    node.expect({"derp_clients_remote": 1})
+    knows(node, 1)
     alive(node, good, *links)
 
 
@@ -320,8 +320,7 @@ def test_rubbish_frames(dialling, fakes):
     time.sleep(QUIET)
     for link in links:
         agree(node, link)
-    victim.sync()
-    assert not victim.waiting
+    victim.expect_silence()
     alive(node, good)
 
 
@@ -347,7 +346,7 @@ def test_frames_cut_off(dialling, fakes):
         link.close()
     for fake in bad:
         expect_state(node, fake, up=False)
-    node.expect({"derp_clients_remote": 0})
+    knows(node, 0)
     alive(node, good)
 
 
@@ -366,8 +365,7 @@ def test_presence_of_odd_keys(dialling, fakes):
     alive(node, link)
     link.gone(*odd)
     alive(node, link)
-    client.sync()
-    assert not client.waiting
+    client.expect_silence()
 
 
 # --- too much, too little -------------------------------------------------------------------------
@@ -379,10 +377,10 @@ def test_ten_thousand_at_once(dialling, fakes):
     fake = fakes()
     node = dialling(fake)
     link, client = fake.up(), node.login()
-    keys = [os.urandom(32) for _ in range(10000)]
-    link.present(*keys)
-    node.expect({"derp_clients_remote": 10000})
-    for key in keys[::500]:
+    many = keys(10000)
+    link.present(*many)
+    knows(node, 10000)
+    for key in many[::500]:
         client.send_packet(key, b"hello")
         assert link.recv_forward() == (client.key, key, b"hello")
     if not node.derper:
@@ -391,10 +389,10 @@ def test_ten_thousand_at_once(dialling, fakes):
             assert node.links()[0]["peers"] == 10000
 
         eventually(check)
-    link.gone(*keys[5000:])
-    node.expect({"derp_clients_remote": 5000})
+    link.gone(*many[5000:])
+    knows(node, 5000)
     link.close()
-    node.expect({"derp_clients_remote": 0})
+    knows(node, 0)
     node.expect_unharmed()
 
 
@@ -404,10 +402,10 @@ def test_a_link_that_never_reads(dialling, fakes):
     stuck, good = fakes(), fakes()
     node = dialling(stuck, good)
     link, other = stuck.up(rcvbuf=32768), good.up()
-    far, near = os.urandom(32), os.urandom(32)
+    far, near = keys(2)
     link.present(far)
     other.present(near)
-    node.expect({"derp_clients_remote": 2})
+    knows(node, 2)
     sender, a, b = (node.login("fast") for _ in range(3))
     packet = os.urandom(1400)
     before = memory(node)
@@ -432,7 +430,7 @@ def test_a_link_that_never_reads(dialling, fakes):
 
     eventually(check)
     link.conn.reset()
-    node.expect({"derp_clients_remote": 1})
+    knows(node, 1)
     node.expect_reconciled()
     alive(node, other)
 
@@ -472,8 +470,8 @@ def test_a_link_that_does_not_answer_pings(dialling, fakes):
     node = dialling(silent, good)
     link, other = silent.up(), good.up()
     link.answers_pings = False
-    link.present(os.urandom(32))
-    node.expect({"derp_clients_remote": 1})
+    link.present(*keys(1))
+    knows(node, 1)
     start = time.monotonic()
     pings = 0
     with pytest.raises(derp.Closed):
@@ -486,7 +484,7 @@ def test_a_link_that_does_not_answer_pings(dialling, fakes):
                 assert time.monotonic() - start < 25 * derp.SCALE
     assert time.monotonic() - start > 8
     assert pings >= 1
-    node.expect({"derp_clients_remote": 0})
+    knows(node, 0)
     node.expect_closes(link_silent=1)
     silent.accept(timeout=8 * derp.SCALE).log_in()
     alive(node, other)

@@ -131,8 +131,7 @@ def test_this_very_server_is_no_watcher(node):
     client = node.login()
     # Sluice may close it, which is as quiet.
     try:
-        itself.sync()
-        assert not itself.waiting
+        itself.expect_silence()
     except derp.Closed:
         pass
     node.expect({"derp_watchers": 0})
@@ -300,8 +299,7 @@ def test_end_of_a_forwarded_source(node):
     receiver.recv_packet()
     node.login(private=src).close()
     assert receiver.recv_peer_gone() == (bytes(src.public_key), derp.GONE_DISCONNECTED)
-    bystander.sync()
-    assert not bystander.waiting
+    bystander.expect_silence()
 
 
 # --- ClosePeer ------------------------------------------------------------------------------------
@@ -361,8 +359,7 @@ def test_only_mesh_peers_may(node, stranger):
         client.conn.offer(b"".join(frames))
         assert client.conn.read_to_end() == b""
         assert victim.recv_peer_gone() == (client.key, derp.GONE_DISCONNECTED)
-    victim.sync()
-    assert not victim.waiting
+    victim.expect_silence()
     node.expect({"derp_watchers": 0, "derp_packets_forwarded_in": 0, "derp_clients_local": 1})
     node.expect_closes(not_mesh_peer=len(orders))
 
@@ -405,8 +402,7 @@ def test_bad_lengths(node, frame_type, length):
     flood(peer, 2)
     peer.conn.offer(derp.frame(frame_type, (victim.key * (length // 32 + 1))[:length]))
     assert peer.conn.read_to_end() == b""
-    victim.sync()
-    assert not victim.waiting
+    victim.expect_silence()
     node.expect({"derp_watchers": 0, "derp_clients_local": 1})
     why = "packet_too_large" if length > 64 + derp.MAX_PACKET else "protocol_error"
     node.expect_closes(**{why: 1})

@@ -109,8 +109,7 @@ def test_moving_without_being_away(region):
         mover = new
     meet(friend, mover)
     trio.expect_presence()
-    friend.sync()
-    assert not friend.waiting
+    friend.expect_silence()
 
 
 def test_on_two_nodes_at_once(region):
@@ -137,8 +136,7 @@ def test_on_two_nodes_at_once(region):
     trio.expect_presence()
     for sender in (a, b, c):
         goes(sender, second)
-    c.sync()
-    assert not c.waiting, "one of the two is there still"
+    c.expect_silence("one of the two is there still")
     trio.leave(1, second)
     assert c.recv_peer_gone() == (first.key, derp.GONE_DISCONNECTED)
     trio.expect_presence()
@@ -161,8 +159,7 @@ def test_who_is_told_of_the_end(mixed):
         assert talker.recv_peer_gone() == (leaver.key, derp.GONE_DISCONNECTED)
     mixed.expect_presence()
     for client in talkers + bystanders:
-        client.sync()
-        assert not client.waiting
+        client.expect_silence()
     for talker in talkers:
         talker.send_packet(leaver.key, derp.disco())
         assert talker.recv_peer_gone() == (leaver.key, derp.GONE_NOT_HERE)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import derp
-from mesh import flow_of, keys, knows, mesh_peer
+from mesh import both_reach, flow_of, keys, knows, mesh_peer
 from server import eventually
 
 # --- who is used ----------------------------------------------------------------------------------
@@ -74,10 +74,7 @@ def test_flows_follow_the_link(two_links):
     node, first, second = two_links
     (key,) = keys(1)
     client = node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
+    both_reach(node, first, second, key)
     client.send_packet(key, b"12345")
     first.recv_forward()
     first.gone(key)
@@ -101,10 +98,7 @@ def test_not_here_forgets(two_links):
     node, first, second = two_links
     (key,) = keys(1)
     client = node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
+    both_reach(node, first, second, key)
     client.send_packet(key, derp.disco())
     first.recv_forward()
     first.gone(key, reason=derp.GONE_NOT_HERE)
@@ -152,10 +146,7 @@ def test_leaving_the_region(two_links):
     src = derp.PrivateKey.generate()
     key = bytes(src.public_key)
     peer, receiver, bystander = mesh_peer(node), node.login(), node.login()
-    first.present(key)
-    knows(node, 1)
-    second.present(key)
-    node.expect({"derp_multiforwarder_created": 1})
+    both_reach(node, first, second, key)
     here = node.login(private=src)
     peer.forward(key, receiver.key, b"hello")
     assert receiver.recv_packet() == (key, b"hello")
@@ -163,12 +154,10 @@ def test_leaving_the_region(two_links):
     node.expect({"derp_multiforwarder_deleted": 1})
     here.close()
     knows(node, 1)
-    receiver.sync()
-    assert not receiver.waiting, "it is with the second still"
+    receiver.expect_silence("it is with the second still")
     second.gone(key)
     assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)
-    bystander.sync()
-    assert not bystander.waiting
+    bystander.expect_silence()
 
 
 def test_moving_here_before_leaving_there(one_link):
@@ -187,7 +176,6 @@ def test_moving_here_before_leaving_there(one_link):
     other = keys(1)
     link.present(*other)
     knows(node, 1)
-    receiver.sync()
-    assert not receiver.waiting
+    receiver.expect_silence()
     here.close()
     assert receiver.recv_peer_gone() == (key, derp.GONE_DISCONNECTED)

@@ -19,8 +19,7 @@ def test_disconnected_reaches_whom_it_concerns(either):
     leaver.close()
     assert talker.recv_peer_gone() == (leaver.key, derp.GONE_DISCONNECTED)
     either.expect({"derp_peer_gone_disconnected_frames": 1, "derp_peer_gone_not_here_frames": 0})
-    other.sync()
-    assert not other.waiting
+    other.expect_silence()
 
 
 def test_disconnected_comes_once_for_many_packets(plain):
