@@ -90,6 +90,21 @@ struct bench_client *bench_eager_next(struct bench *b)
 	return c;
 }
 
+void bench_put_due(struct bench *b, struct bench_traffic *t, struct bench_stream *s)
+{
+	struct bench_client *c = &b->client[s->from];
+	uint8_t *p = NULL;
+
+	if (c->state == BENCH_CLIENT_READY)
+		p = bench_client_reserve(c, bench_frame_len(t));
+	if (!p) {
+		b->skipped++;
+		return;
+	}
+	bench_stream_put(t, s, b->net.now_ns, p);
+	bench_client_commit(c, bench_frame_len(t));
+}
+
 static void on_ready(void *arg, struct bench_client *c)
 {
 	bench_eager(arg, c);

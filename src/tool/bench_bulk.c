@@ -86,7 +86,7 @@ static void send_window(struct bench *b, struct bench_client *c)
 	bench_client_flush(c);
 }
 
-static uint64_t pump(struct bench *b)
+uint64_t bench_bulk_pump(struct bench *b)
 {
 	struct bench_client *c;
 	double tick;
@@ -104,7 +104,7 @@ static uint64_t pump(struct bench *b)
 	return b->net.now_ns + (uint64_t)MAX(tick, TICK_MIN_NS);
 }
 
-static void arrived(struct bench *b, struct bench_stream *s)
+void bench_bulk_arrived(struct bench *b, struct bench_stream *s)
 {
 	bench_eager(b, &b->client[s->from]);
 }
@@ -177,4 +177,5 @@ static bool run(struct bench *b)
 	return bench_measure(b);
 }
 
-const struct bench_load bench_bulk = {.run = run, .pump = pump, .arrived = arrived};
+const struct bench_load bench_bulk = {
+    .run = run, .pump = bench_bulk_pump, .arrived = bench_bulk_arrived};

@@ -24,16 +24,8 @@ static void send_one(struct bench *b, struct bench_client *c)
 {
 	uint32_t partners = (uint32_t)b->opt.partners;
 	uint32_t id = c->index * partners + (uint32_t)(bench_random(&b->random) % partners);
-	uint8_t *p = NULL;
 
-	if (c->state == BENCH_CLIENT_READY)
-		p = bench_client_reserve(c, bench_frame_len(&b->traffic));
-	if (!p) {
-		b->skipped++;
-		return;
-	}
-	bench_stream_put(&b->traffic, &b->traffic.stream[id], b->net.now_ns, p);
-	bench_client_commit(c, bench_frame_len(&b->traffic));
+	bench_put_due(b, &b->traffic, &b->traffic.stream[id]);
 	bench_client_flush(c);
 }
 

@@ -20,7 +20,8 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 #define IN_SCALE (1u << BENCH_SCALE)
 #define IN_PIPE (1u << BENCH_PIPE)
 #define IN_PAIRS (IN_BULK | IN_SLOW | IN_PIPE)
-#define IN_PACKETS (IN_PAIRS | IN_CHATTER | IN_CHURN | IN_SCALE)
+#define IN_SINGLE (IN_CHATTER | IN_CHURN | IN_SCALE)
+#define IN_PACKETS (IN_PAIRS | IN_SINGLE)
 #define IN_ALL (IN_PACKETS | IN_IDLE)
 
 /* Loads that take the flag, flag, type, field, default, least, most, value's name, help. A flag
@@ -64,7 +65,7 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 	X(IN_BULK, "both", OPT_BOOL, both, "false", 0, 0, "", "send both ways in each pair")     \
 	X(IN_BULK, "rate", OPT_NUMBER, rate, "0", 0, 1e7, "N",                                   \
 	    "packets a second and sender; 0: as fast as the window lets")                        \
-	X(IN_CHATTER, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",         \
+	X(IN_SINGLE, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",          \
 	    "a packet's size")                                                                   \
 	X(IN_CHATTER, "clients", OPT_INT, clients, "500", 2, 100000, "N", "clients")             \
 	X(IN_CHATTER, "rate", OPT_NUMBER, rate, "20", 0.001, 1e6, "N",                           \
@@ -74,15 +75,11 @@ enum option_type { OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_TEXT, OPT_PIDS };
 	X(IN_IDLE, "clients", OPT_INT, clients, "1000", 1, 100000, "N", "clients")               \
 	X(IN_IDLE, "base", OPT_INT, base, "50", 0, 10000, "N",                                   \
 	    "clients that are there before memory is first looked at")                           \
-	X(IN_CHURN, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
-	    "a packet's size")                                                                   \
 	X(IN_CHURN, "parallel", OPT_INT, parallel, "16", 1, 4096, "N", "clients at a time")      \
 	X(IN_SLOW, "slow-rate", OPT_NUMBER, slow_rate, "5000", 1, 1e6, "N",                      \
 	    "packets a second to the receiver that stops reading")                               \
 	X(IN_SLOW, "stall", OPT_NUMBER, stall_s, "1.5", 0.01, 600, "S",                          \
 	    "seconds in which it reads nothing")                                                 \
-	X(IN_SCALE, "size", OPT_INT, size, "150", BENCH_HEAD_LEN, PACKET_MAX, "BYTES",           \
-	    "a packet's size")                                                                   \
 	X(IN_SCALE, "clients", OPT_INT, clients, "1000", 2, 100000, "N", "clients")              \
 	X(IN_SCALE, "flows", OPT_INT, flows, "1000", 1, 1048576, "N",                            \
 	    "flows, that is pairs of a sender and a receiver; a client is in many")              \

@@ -107,14 +107,5 @@ static bool run(struct bench *b)
 	return bench_measure(b);
 }
 
-static uint64_t pump(struct bench *b)
-{
-	return bench_bulk.pump(b);
-}
-
-static void arrived(struct bench *b, struct bench_stream *s)
-{
-	bench_bulk.arrived(b, s);
-}
-
-const struct bench_load bench_pipe = {.run = run, .pump = pump, .arrived = arrived};
+const struct bench_load bench_pipe = {
+    .run = run, .pump = bench_bulk_pump, .arrived = bench_bulk_arrived};

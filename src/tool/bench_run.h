@@ -111,15 +111,20 @@ void bench_mark_now(struct bench *b, struct bench_mark *m);
 /* Puts a client on the list of those that the pump serves. */
 void bench_eager(struct bench *b, struct bench_client *c);
 struct bench_client *bench_eager_next(struct bench *b);
+/* Composes the stream's next packet, now due; skips it when it can't be sent. For the caller to
+ * flush. */
+void bench_put_due(struct bench *b, struct bench_traffic *t, struct bench_stream *s);
 /* Fails the run with a line on standard error. */
 void bench_fail(struct bench *b, const char *fmt, ...) printf_like(2, 3);
 
 /* How many clients bulk connects; with -cross more than it uses. */
 uint32_t bench_bulk_clients(const struct bench_options *o);
 /* For loads with pairs like bulk's: makes clients and streams; then, when all clients are there,
- * the streams of the pairs. Their pump and what arrives are bench_bulk's. */
+ * the streams of the pairs; and what bench_bulk does with them. */
 void bench_bulk_make(struct bench *b, uint32_t clients);
 void bench_bulk_streams(struct bench *b);
+uint64_t bench_bulk_pump(struct bench *b);
+void bench_bulk_arrived(struct bench *b, struct bench_stream *s);
 /* scale: who sends to whom in a flow. */
 void bench_scale_ends(uint32_t clients, uint32_t flow, uint32_t *from, uint32_t *to);
 /* bench_workers.c: the worker of each client, as the server's page says; -1: it doesn't say. */

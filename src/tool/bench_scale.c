@@ -24,21 +24,10 @@ void bench_scale_ends(uint32_t clients, uint32_t flow, uint32_t *from, uint32_t 
 static void send_burst(struct bench *b, uint32_t flow, int n)
 {
 	struct bench_stream *s = &b->traffic.stream[flow];
-	struct bench_client *c = &b->client[s->from];
 
-	for (int i = 0; i < n; i++) {
-		uint8_t *p = NULL;
-
-		if (c->state == BENCH_CLIENT_READY)
-			p = bench_client_reserve(c, bench_frame_len(&b->traffic));
-		if (!p) {
-			b->skipped++;
-			continue;
-		}
-		bench_stream_put(&b->traffic, s, b->net.now_ns, p);
-		bench_client_commit(c, bench_frame_len(&b->traffic));
-	}
-	bench_client_flush(c);
+	for (int i = 0; i < n; i++)
+		bench_put_due(b, &b->traffic, s);
+	bench_client_flush(&b->client[s->from]);
 }
 
 static uint64_t pump(struct bench *b)

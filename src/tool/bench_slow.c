@@ -38,29 +38,17 @@ static void send_slow(struct bench *b)
 	double due = (double)(b->net.now_ns - b->start_ns) * 1e-9 * b->opt.slow_rate;
 
 	while ((double)w->turns < due && c->state == BENCH_CLIENT_READY) {
-		uint8_t *p = bench_client_reserve(c, bench_frame_len(&w->traffic));
-
 		w->turns++;
-		if (!p) {
-			b->skipped++;
-			continue;
-		}
-		bench_stream_put(&w->traffic, &w->traffic.stream[0], b->net.now_ns, p);
-		bench_client_commit(c, bench_frame_len(&w->traffic));
+		bench_put_due(b, &w->traffic, &w->traffic.stream[0]);
 	}
 	bench_client_flush(c);
 }
 
 static uint64_t pump(struct bench *b)
 {
-	bench_bulk.pump(b);
+	bench_bulk_pump(b);
 	send_slow(b);
 	return b->net.now_ns + TICK_NS;
-}
-
-static void arrived(struct bench *b, struct bench_stream *s)
-{
-	bench_bulk.arrived(b, s);
 }
 
 void bench_slow_take(struct bench_slow *w, uint32_t to, const uint8_t *src, const uint8_t *p,
@@ -156,4 +144,4 @@ void bench_slow_fini(struct bench_slow *w)
 }
 
 const struct bench_load bench_slow = {
-    .run = run, .pump = pump, .arrived = arrived, .packet = packet};
+    .run = run, .pump = pump, .arrived = bench_bulk_arrived, .packet = packet};
