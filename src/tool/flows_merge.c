@@ -1,22 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tool/flows_merge.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool fail(char err[FLOWS_MERGE_ERR_LEN], const char *fmt, ...) printf_like(2, 3);
-
-static bool fail(char err[FLOWS_MERGE_ERR_LEN], const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(err, FLOWS_MERGE_ERR_LEN, fmt, ap);
-	va_end(ap);
-	return false;
-}
 
 void flows_region_init(struct flows_region *r)
 {
@@ -111,29 +98,29 @@ static int find_node(const struct flows_region *r, const struct key *server)
 	return -1;
 }
 
-static bool get_node(const json_t *doc, struct flows_node *n, char err[FLOWS_MERGE_ERR_LEN])
+static bool get_node(const json_t *doc, struct flows_node *n, char err[FLOWS_ERR_LEN])
 {
 	const char *time = json_string_value(json_object_get(doc, "time"));
 	struct flows_sum unused;
 	uint64_t flows;
 
 	if (!json_is_object(doc) || !json_is_array(json_object_get(doc, "flows")))
-		return fail(err, "it is not from a flows page: it has no list \"flows\"");
+		return flows_fail(err, "it is not from a flows page: it has no list \"flows\"");
 	if (!get_key(doc, "server", false, &n->server) || key_is_zero(&n->server))
-		return fail(err, "it does not name its \"server\": it is not from a flows page, or "
-				 "from that of an older sluice");
+		return flows_fail(err,
+		    "it does not name its \"server\": it is not from a flows page, or "
+		    "from that of an older sluice");
 	if (!get_totals(json_object_get(doc, "totals"), &n->all, &n->entered, &n->flows) ||
 	    !get_totals(json_object_get(doc, "other"), &unused, &n->other, &flows))
-		return fail(err, "its \"totals\" or \"other\" are not as a flows page has them");
+		return flows_fail(
+		    err, "its \"totals\" or \"other\" are not as a flows page has them");
 	n->interval_s = json_number_value(json_object_get(doc, "interval_s"));
 	snprintf(n->time, sizeof(n->time), "%s", time ? time : "");
-	for (char *p = n->time; *p; p++)
-		if (*p < ' ' || *p >= 0x7f)
-			*p = '?';
+	flows_printable(n->time);
 	return true;
 }
 
-bool flows_region_add(struct flows_region *r, const json_t *doc, char err[FLOWS_MERGE_ERR_LEN])
+bool flows_region_add(struct flows_region *r, const json_t *doc, char err[FLOWS_ERR_LEN])
 {
 	struct flows_node *n = &r->node[r->nnodes];
 	const json_t *flows, *flow;
@@ -141,13 +128,13 @@ bool flows_region_add(struct flows_region *r, const json_t *doc, char err[FLOWS_
 	char key[KEY_TEXT_LEN];
 
 	if (r->nnodes == FLOWS_NODES_MAX)
-		return fail(err, "more than %d nodes", FLOWS_NODES_MAX);
+		return flows_fail(err, "more than %d nodes", FLOWS_NODES_MAX);
 	*n = (struct flows_node){0};
 	if (!get_node(doc, n, err))
 		return false;
 	if (find_node(r, &n->server) >= 0) {
 		key_text(&n->server, key);
-		return fail(err, "there is a document of the same server already (%s)", key);
+		return flows_fail(err, "there is a document of the same server already (%s)", key);
 	}
 	flows = json_object_get(doc, "flows");
 	json_array_foreach(flows, i, flow)
@@ -156,7 +143,7 @@ bool flows_region_add(struct flows_region *r, const json_t *doc, char err[FLOWS_
 
 		if (!get_row(flow, &row)) {
 			r->nrows = before;
-			return fail(
+			return flows_fail(
 			    err, "its flow number %zu is not as a flows page has them", i + 1);
 		}
 		row.entered = key_is_zero(&row.recv_from) ? n->server : row.recv_from;

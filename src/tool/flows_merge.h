@@ -20,9 +20,9 @@
 
 #include "base/check.h"
 #include "base/key.h"
+#include "tool/flows_error.h"
 
 #define FLOWS_NODES_MAX 64
-#define FLOWS_MERGE_ERR_LEN 256
 
 struct flows_sum {
 	uint64_t packets, bytes;
@@ -85,8 +85,7 @@ void flows_region_fini(struct flows_region *r);
 
 /* Takes in a document, which it does not keep. False: err says in one line what is wrong with it.
  */
-bool flows_region_add(
-    struct flows_region *r, const json_t *doc, char err[FLOWS_MERGE_ERR_LEN]) must_use;
+bool flows_region_add(struct flows_region *r, const json_t *doc, char err[FLOWS_ERR_LEN]) must_use;
 /* Once, after the last document. Sorts `row`, too: highest rate first. */
 void flows_region_merge(struct flows_region *r);
 

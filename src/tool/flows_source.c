@@ -3,7 +3,6 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,18 +14,6 @@ struct text {
 	size_t len, cap;
 	bool too_long;
 };
-
-static bool fail(char err[FLOWS_ERR_LEN], const char *fmt, ...) printf_like(2, 3);
-
-static bool fail(char err[FLOWS_ERR_LEN], const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(err, FLOWS_ERR_LEN, fmt, ap);
-	va_end(ap);
-	return false;
-}
 
 /* False: it would be longer than FLOWS_SOURCE_MAX. */
 static bool text_room(struct text *t, size_t more)
@@ -51,7 +38,7 @@ static bool text_room(struct text *t, size_t more)
 
 static bool too_long(char err[FLOWS_ERR_LEN])
 {
-	return fail(err, "it is longer than %u MiB", FLOWS_SOURCE_MAX >> 20);
+	return flows_fail(err, "it is longer than %u MiB", FLOWS_SOURCE_MAX >> 20);
 }
 
 static bool read_stream(FILE *f, struct text *t, char err[FLOWS_ERR_LEN])
@@ -69,7 +56,7 @@ static bool read_stream(FILE *f, struct text *t, char err[FLOWS_ERR_LEN])
 			return too_long(err);
 	} while (n > 0);
 	if (ferror(f))
-		return fail(err, "%s", strerror(errno));
+		return flows_fail(err, "%s", strerror(errno));
 	return true;
 }
 
@@ -79,7 +66,7 @@ static bool read_file(const char *path, struct text *t, char err[FLOWS_ERR_LEN])
 	bool ok;
 
 	if (!f)
-		return fail(err, "%s", strerror(errno));
+		return flows_fail(err, "%s", strerror(errno));
 	ok = read_stream(f, t, err);
 	fclose(f);
 	return ok;
@@ -155,13 +142,13 @@ static bool check_status(long status, char err[FLOWS_ERR_LEN])
 	if (status == 200)
 		return true;
 	if (status == 403)
-		return fail(err,
+		return flows_fail(err,
 		    "status 403: its debug pages are closed to this machine (they open to "
 		    "TS_DEBUG_TRUSTED_CIDRS and to holders of the debug key)");
 	if (status == 404)
-		return fail(err, "status 404: there is no flows page (derper has none; with "
-				 "-debug-listen it is at that address)");
-	return fail(err, "status %ld instead of 200", status);
+		return flows_fail(err, "status 404: there is no flows page (derper has none; with "
+				       "-debug-listen it is at that address)");
+	return flows_fail(err, "status %ld instead of 200", status);
 }
 
 static bool set_options(
@@ -204,7 +191,7 @@ static bool fetch(
 	CHECK(c);
 	if (!url) {
 		curl_easy_cleanup(c);
-		return fail(err, "it is no URL");
+		return flows_fail(err, "it is no URL");
 	}
 	if (set_options(c, url, socket, insecure, t, curl_err))
 		code = curl_easy_perform(c);
@@ -212,7 +199,7 @@ static bool fetch(
 	if (t->too_long)
 		ok = too_long(err);
 	else if (code != CURLE_OK)
-		ok = fail(err, "%s%s", *curl_err ? curl_err : curl_easy_strerror(code),
+		ok = flows_fail(err, "%s%s", *curl_err ? curl_err : curl_easy_strerror(code),
 		    code == CURLE_PEER_FAILED_VERIFICATION ? " (-k goes without)" : "");
 	else
 		ok = check_status(status, err);
@@ -241,13 +228,13 @@ json_t *flows_source_read(const char *source, bool insecure, char err[FLOWS_ERR_
 	if (read_text(source, insecure, &t, err)) {
 		doc = json_loadb(t.p ? t.p : "", t.len, 0, &json_err);
 		if (!doc)
-			fail(err, "it is no JSON, line %d: %s (the flows page's ?format=json)",
+			flows_fail(err,
+			    "it is no JSON, line %d: %s (the flows page's ?format=json)",
 			    json_err.line, json_err.text);
 	}
 	free(t.p);
 	/* What a server said may stand in it. */
-	for (char *p = err; !doc && *p; p++)
-		if (*p < ' ' || *p >= 0x7f)
-			*p = '?';
+	if (!doc)
+		flows_printable(err);
 	return doc;
 }

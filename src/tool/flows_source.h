@@ -13,14 +13,13 @@
 #include <jansson.h>
 
 #include "base/check.h"
+#include "tool/flows_error.h"
 
 #define FLOWS_SOURCE_TIMEOUT_MS 10000
 #define FLOWS_SOURCE_MAX (256u << 20)
 /* What is asked for where a URL has no path. */
 #define FLOWS_SOURCE_PATH "/debug/flows"
 #define FLOWS_SOURCE_QUERY "format=json&limit=0"
-
-#define FLOWS_ERR_LEN 512
 
 /* The document, to be given back to jansson; NULL: err has one line that doesn't name the source.
  * insecure: a server's certificate is not verified. */

@@ -98,7 +98,7 @@ static struct flows_region region;
 
 static void take(json_t *doc)
 {
-	char err[FLOWS_MERGE_ERR_LEN] = "";
+	char err[FLOWS_ERR_LEN] = "";
 
 	if (!flows_region_add(&region, doc, err))
 		fail_msg("%s", err);
@@ -107,7 +107,7 @@ static void take(json_t *doc)
 
 static void refuse(json_t *doc, const char *text)
 {
-	char err[FLOWS_MERGE_ERR_LEN] = "";
+	char err[FLOWS_ERR_LEN] = "";
 	size_t rows = region.nrows;
 	int nodes = region.nnodes;
 
