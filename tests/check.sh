@@ -5,7 +5,8 @@
 #
 # The last line is `N passed, N failed, N skipped`; it is also left in build/check-summary. What was
 # counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
-# loads of `sluice bench`, and the layers. A failing part shows its log. Exit status: 0 when nothing failed.
+# loads of `sluice bench`, and the layers. A failing part shows its log. Exit status: 0 when nothing
+# failed.
 #
 # Go builds upstream's derper, which the mesh tests want beside ours.
 #
@@ -113,16 +114,22 @@ find_derper() {
 	fi
 }
 
-# tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir.
-tests() {
+# scenario NAME [PYTEST_ARGS...]: the scenario tests on the build in $dir.
+scenario() {
 	local name=$1
 	shift
-	find_derper
-	rm -f "$dir/meson-logs/testlog.json" "$dir/check-logs/scenario.xml"
-	run "$name: unit" count_unit "$meson" test -C "$dir" --no-rebuild \
-		--timeout-multiplier "${SLUICE_TIME_SCALE:-1}"
+	rm -f "$dir/check-logs/scenario.xml"
 	run "$name: scenario" count_scenario env SLUICE_BIN="$PWD/$dir/sluice" "$python" -m pytest -q \
 		-rfE --junitxml="$dir/check-logs/scenario.xml" "$@" tests/scenario
+}
+
+# tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir.
+tests() {
+	find_derper
+	rm -f "$dir/meson-logs/testlog.json"
+	run "$1: unit" count_unit "$meson" test -C "$dir" --no-rebuild \
+		--timeout-multiplier "${SLUICE_TIME_SCALE:-1}"
+	scenario "$@"
 }
 
 # build NAME DIRECTORY [MESON_ARGS...]
@@ -155,8 +162,7 @@ check_engines() {
 	build libcrypto build-libcrypto -Dipsec_mb=disabled || return
 	tests libcrypto -m subset
 	local -x SLUICE_TLS_ENGINE=openssl
-	run "openssl: scenario" count_scenario env SLUICE_BIN="$PWD/$dir/sluice" "$python" -m pytest -q \
-		-rfE --junitxml="$dir/check-logs/scenario.xml" -m subset tests/scenario
+	scenario openssl -m subset
 }
 
 check_asan() {
