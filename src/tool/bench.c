@@ -177,6 +177,15 @@ void bench_until(struct bench *b, uint64_t until_ns, bool pump)
 		bench_turn(b, pump ? MIN(until_ns, b->load->pump(b)) : until_ns);
 }
 
+bool bench_open(struct bench *b, struct bench_client *c)
+{
+	if (bench_client_open(c))
+		return true;
+	bench_fail(
+	    b, "cannot connect to %s: %s", c->other ? b->opt.to : b->opt.server, strerror(errno));
+	return false;
+}
+
 bool bench_connect(struct bench *b, uint32_t from, uint32_t to)
 {
 	uint32_t next = from;
@@ -186,11 +195,8 @@ bool bench_connect(struct bench *b, uint32_t from, uint32_t to)
 	b->net.now_ns = clock_ns();
 	while (!bench_over(b) && b->net.n_ready < want) {
 		while (next < to && b->net.n_connecting < b->opt.connecting) {
-			if (!bench_client_open(&b->client[next++])) {
-				bench_fail(
-				    b, "cannot connect to %s: %s", b->opt.server, strerror(errno));
+			if (!bench_open(b, &b->client[next++]))
 				return false;
-			}
 		}
 		bench_turn(b, BENCH_NEVER);
 	}

@@ -4,9 +4,6 @@
  * arrived; then they do it again under another key, so that no connection meets the one before it
  * as a duplicate that isn't quite gone. Latency is from connect() to arrival.
  */
-#include <errno.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "tool/bench_run.h"
 
@@ -63,10 +60,8 @@ static uint64_t pump(struct bench *b)
 		/* One that was in flight when its connection broke will not come. */
 		bench_stream_give_up(&b->traffic, &b->traffic.stream[id_of(c)]);
 		next_key(b, c);
-		if (!bench_client_open(c)) {
-			bench_fail(b, "cannot connect to %s: %s", b->opt.server, strerror(errno));
+		if (!bench_open(b, c))
 			break;
-		}
 	}
 	return BENCH_NEVER;
 }

@@ -18,7 +18,6 @@
 /* Handshakes that take too long are looked for this often. */
 #define SWEEP_NS 100000000u
 
-/* The first address of a server that there is. */
 bool bench_net_resolve(
     const struct bench_options *o, const char *flag, const char *server, struct addr *addr)
 {
@@ -43,8 +42,7 @@ bool bench_net_resolve(
 	if (!addr_is_loopback((struct sockaddr *)&addr->ss) && !o->own_server) {
 		fprintf(stderr,
 		    "sluice bench: %s is not on loopback: putting load on it is for those who run "
-		    "it; "
-		    "if that is you, say -i-own-this-server\n",
+		    "it; if that is you, say -i-own-this-server\n",
 		    server);
 		return false;
 	}

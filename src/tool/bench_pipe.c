@@ -60,8 +60,8 @@ static bool connect_pair(struct bench *b, int listener, uint32_t pair)
 	uint64_t until = b->net.now_ns + b->net.handshake_timeout_ns;
 	int on = 1;
 
-	if (!bench_client_open(from))
-		bench_fail(b, "cannot connect to %s: %s", b->opt.server, strerror(errno));
+	if (!bench_open(b, from))
+		return false;
 	while (!bench_over(b) &&
 	       (from->state != BENCH_CLIENT_READY || to->state != BENCH_CLIENT_READY)) {
 		bench_turn(b, b->net.now_ns + LOOK_NS);

@@ -93,6 +93,8 @@ extern const struct bench_load bench_bulk, bench_chatter, bench_idle, bench_chur
 
 /* Makes n clients and s streams (to be filled by the load). */
 void bench_make(struct bench *b, uint32_t clients, uint32_t streams, uint32_t remember);
+/* Begins to connect a client; the run fails when it can't. */
+bool bench_open(struct bench *b, struct bench_client *c) must_use;
 /* Logs in clients from..to-1, opt.connecting at a time. */
 bool bench_connect(struct bench *b, uint32_t from, uint32_t to) must_use;
 /* Warm-up and measured time with the load's pump, then waits for what is under way. */
