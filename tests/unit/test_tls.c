@@ -20,10 +20,10 @@
 
 static SSL_CTX *server_ctx;
 
-/* What a client is like. */
 /* Records of TLS 1.3 are our own. */
 static bool ours = true;
 
+/* What a client is like. */
 struct suite {
 	const char *name;
 	int version;
