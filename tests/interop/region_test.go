@@ -227,20 +227,13 @@ func introduce(t *testing.T, from, to *peer) {
 	}
 }
 
-// meshKey is the region's.
-func meshKey(t *testing.T) key.DERPMesh {
-	t.Helper()
-	k, err := key.ParseDERPMesh(meshKeyText)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 // newMeshClient prepares a client that may do what nodes may.
 func newMeshClient(t *testing.T, s *server) *derphttp.Client {
 	t.Helper()
 	client := newDERPHTTP(t, s, key.NewNode())
-	client.MeshKey = meshKey(t)
+	var err error
+	if client.MeshKey, err = key.ParseDERPMesh(meshKeyText); err != nil {
+		t.Fatal(err)
+	}
 	return client
 }
