@@ -26,7 +26,8 @@ struct node {
 	uint16_t port;
 	struct tls *tls;
 	bool up;
-	bool failed; /* TLS did, or the client has gone */
+	bool alerted; /* TLS failed, with the connection still there */
+	bool failed;  /* TLS did, or the client has gone */
 	uint8_t in[16384];
 	size_t in_len;
 };
@@ -70,7 +71,7 @@ static void node_close(void)
 	if (node.fd >= 0)
 		close(node.fd);
 	node.fd = -1;
-	node.up = node.failed = false;
+	node.up = node.alerted = node.failed = false;
 	node.in_len = 0;
 }
 
@@ -95,6 +96,7 @@ static void node_take(const uint8_t *p, size_t len)
 	if (node.up)
 		r = tls_open(node.tls, &in, &opened, &out);
 	node_put(&out);
+	node.alerted |= r == TLS_FAILED;
 	node.failed |= r != TLS_OK && r != TLS_WANT_READ;
 	assert_true(node.in_len + opened.len <= sizeof(node.in));
 	memcpy(node.in + node.in_len, plain, opened.len);
@@ -460,6 +462,7 @@ static void test_other_logins(void **state)
 		GO_UNTIL(admit);
 		expect_admit(0);
 		assert_int_equal(tls_minor_version(admit->tls), i == 0 ? 12 : 13);
+		assert_int_equal(tls_on_records(admit->tls), i >= 2);
 		exchange();
 		admit_drop();
 		dials_link_ended(b.g, &(struct link_ended_letter){
@@ -467,6 +470,20 @@ static void test_other_logins(void **state)
 		assert_int_equal(link0->state, MESH_WAITING);
 	}
 	tls_use_records(true);
+}
+
+/* Each byte by itself, whenever loopback delivers it. */
+static void trickle(const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint32_t had = b.g->dial[0].in_len;
+
+		node_send(p + i, 1);
+		for (int n = 0; n < 500 && b.g->dial[0].in_len == had; n++) {
+			usleep(20);
+			gate_turn(b.g, false);
+		}
+	}
 }
 
 /* However the node's bytes are cut. */
@@ -479,16 +496,9 @@ static void test_byte_by_byte(void **state)
 	len += login_put_server_key(&node.keys.public, all + len);
 	start();
 	get_request();
-	for (size_t i = 0; i < len; i++) {
-		node_send(all + i, 1);
-		gate_turn(b.g, false);
-	}
+	trickle(all, len);
 	secret = get_client_info();
-	len = login_put_server_info(&secret, all);
-	for (size_t i = 0; i < len; i++) {
-		node_send(all + i, 1);
-		gate_turn(b.g, false);
-	}
+	trickle(all, login_put_server_info(&secret, all));
 	GO_UNTIL(admit);
 	expect_admit(0);
 }
@@ -520,6 +530,7 @@ static void test_bad_answers(void **state)
 	    {"HTTP/1.0 101 x\r\n\r\n", "\"HTTP/1.0 101 x\""},
 	    {"HTTP/1.1 1010 x\r\n\r\n", "\"HTTP/1.1 1010 x\""},
 	    {"HTTP/1.1 10\r\n\r\n", "\"HTTP/1.1 10\""},
+	    {"HTTP/1.1 1\r\n\r\n", "\"HTTP/1.1 1\""},
 	    {"\r\n\r\n", "\"\""},
 	    {"a\x01\"\x7f\xff\x1b[2J\r\n\r\n", "\"a?????[2J\""},
 	};
@@ -725,11 +736,22 @@ static void test_refused(void **state)
 	assert_int_equal(lines_with("cannot find"), 1);
 }
 
-/* A name with two addresses, of which the node may have one only. */
+/* A name with two addresses, of which the node has the second only. */
 static void test_addresses_in_turn(void **state)
 {
-	link0->dial = "localhost";
+	struct dial *d = &b.g->dial[0];
+
+	/* Nobody answers there: the addresses are ours to give. */
+	resolve_use_servers("127.0.0.1:9");
+	link0->dial = "relay.example.com.";
 	start();
+	resolve_use_servers(NULL);
+	assert_int_equal(link0->state, MESH_RESOLVING);
+	assert_true(addr_parse_ip("127.0.0.2", &d->resolve.addr[0]));
+	assert_true(addr_parse_ip("127.0.0.1", &d->resolve.addr[1]));
+	d->resolve.n = 2;
+	d->resolve.answered = true;
+	resolve_tick(&d->resolve, clock_ms());
 	log_in();
 	expect_admit(0);
 }
@@ -744,6 +766,7 @@ static void test_untrusted(void **state)
 	assert_int_equal(node.in_len, 0);
 	/* The alert tells the node why. */
 	GO_UNTIL(node.failed);
+	assert_true(node.alerted);
 	set_pin();
 	redial();
 	log_in();
@@ -795,6 +818,14 @@ static void test_link_ended(void **state)
 	assert_string_equal(
 	    link0->error, "lost: the other node did not answer pings (link_silent)");
 	assert_int_equal(lines_with("lost: "), 2);
+	/* Up for so long, it is not the mesh key. */
+	redial();
+	log_in();
+	admit_drop();
+	bed_pass(&b, DIAL_STEADY_MS + 100);
+	end_link(0, 3, CLOSE_CLIENT);
+	assert_string_equal(
+	    link0->error, "lost: the other node closed or reset it (client_closed)");
 }
 
 /* A node that throws us out each time fills no log. */

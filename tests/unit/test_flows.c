@@ -369,6 +369,7 @@ static void test_source(void **state)
 	assert_string_equal(err, "No such file or directory");
 	assert_null(flows_source_read("/", false, err));
 	assert_null(flows_source_read("unix:/tmp/no/such/socket", false, err));
+	assert_string_not_equal(err, "No such file or directory"); /* as of a file's name */
 	assert_null(flows_source_read("http://[::", false, err));
 	assert_string_equal(err, "it is no URL");
 

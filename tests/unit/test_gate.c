@@ -367,6 +367,7 @@ static void test_derp(void **state)
 		bed_turns(&b, 1);
 		expect_101(&b, c.fd);
 		expect_greeting(&b, c.fd);
+		assert_true(greeted);
 		say(c.fd, c.info, c.info_len);
 		bed_turns(&b, 1);
 		expect_admitted(&b, &c, NULL, 0);
@@ -408,6 +409,8 @@ static void test_fast_start(void **state)
 			say(c.fd, flight + n, len + early_len - n);
 		bed_turns(&b, 1);
 		expect_greeting(&b, c.fd);
+		/* At once for who may wait for it, else together with ServerInfo. */
+		assert_int_equal(greeted, n >= head_len && n < len);
 		/* What was sent after it had been handed over is the worker's to read. */
 		rest = n >= len && n < len + early_len ? len + early_len - n : 0;
 		expect_admitted(&b, &c, early, early_len - rest);
@@ -576,6 +579,7 @@ static void test_bad_login(void **state)
 		say(c.fd, flight, head_len + c.info_len);
 		bed_turns(&b, 1);
 		expect_greeting(&b, c.fd);
+		assert_true(greeted);
 		expect_end(c.fd);
 		expect_closed(&b, CLOSE_LOGIN_FAILED, (uint64_t)i + 1);
 		close(c.fd);

@@ -314,6 +314,13 @@ static void test_unsupported(void **state)
 
 static void test_mesh(void **state)
 {
+	assert_int_equal(PARSE_PLAIN("-derp"), OPTIONS_OK);
+	assert_string_equal(o.mesh_with, "");
+	assert_string_equal(o.mesh_psk_file, "");
+	assert_string_equal(o.mesh_ca, "");
+	assert_string_equal(o.mesh_pin, "");
+	assert_string_equal(o.mesh_key, "");
+	options_free(&o);
 	assert_int_equal(PARSE_PLAIN("-mesh-with", ""), OPTIONS_OK);
 	assert_string_equal(o.mesh_with, "");
 	assert_string_equal(o.mesh_psk_file, "");

@@ -44,6 +44,21 @@ static void test_packets(void **state)
 	bed_fini(&b);
 }
 
+/* ServerKey, where it has not been sent yet, in front of ServerInfo. */
+static void test_greeting(void **state)
+{
+	struct admit facts = {.info.key = bed_key(0)};
+	struct bed_client c;
+	struct bed b;
+
+	bed_init(&b, 64);
+	facts.greeting_len = (uint32_t)login_put_server_key(&facts.info.key, facts.greeting);
+	c = bed_login_as(&b, facts, "\x12\0\0\0\x08pingping", 13);
+	memcpy(facts.greeting + facts.greeting_len, "\x03\0\0\0\3hi!\x13\0\0\0\x08pingping", 21);
+	expect(&c, facts.greeting, facts.greeting_len + 21);
+	bed_fini(&b);
+}
+
 /* Every way to cut a stream of frames into two receives gives the same packets. */
 static void test_split(void **state)
 {
@@ -413,6 +428,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_packets),
+	    cmocka_unit_test(test_greeting),
 	    cmocka_unit_test(test_split),
 	    cmocka_unit_test(test_bad_frames),
 	    cmocka_unit_test(test_gone),

@@ -22,6 +22,7 @@ static EVP_PKEY *ca_key, *leaf_key;
 static X509 *ca, *leaf; /* the leaf is for derp.example.com, *.wild.example.com and two addresses */
 static X509 *alone;     /* self-signed, with the leaf's key and names */
 static X509 *expired;   /* like it, but of yesterday */
+static X509 *future;    /* like it, but of tomorrow */
 
 /* ---- Certificates ---------------------------------------------------------------------------- */
 
@@ -65,6 +66,7 @@ static int make_certs(void **state)
 	leaf = make(leaf_key, "cn.example.com", san, ca, ca_key, -3600, 3600);
 	alone = make(leaf_key, "cn.example.com", san, NULL, leaf_key, -3600, 3600);
 	expired = make(leaf_key, "cn.example.com", san, NULL, leaf_key, -7200, -3600);
+	future = make(leaf_key, "cn.example.com", san, NULL, leaf_key, 3600, 7200);
 	return 0;
 }
 
@@ -74,6 +76,7 @@ static int free_certs(void **state)
 	X509_free(leaf);
 	X509_free(alone);
 	X509_free(expired);
+	X509_free(future);
 	EVP_PKEY_free(ca_key);
 	EVP_PKEY_free(leaf_key);
 	return 0;
@@ -221,6 +224,7 @@ static void expect_refusal(struct ends *e, const char *why)
 	/* In TLS 1.3 the server, too, hears of it before anything else. */
 	assert_int_not_equal(e->at_server, TLS_OK);
 	tls_error_text(e->client, text);
+	assert_int_equal(ERR_peek_error(), 0);
 	if (!strstr(text, why))
 		fail_msg("\"%s\" says nothing of \"%s\"", text, why);
 }
@@ -354,6 +358,11 @@ static void test_pins(void **state)
 		ends_init(&e, alone, alone, versions[v], 0);
 		shake(&e, "derp.example.com", pin);
 		expect_refusal(&e, "-mesh-pin");
+		ends_fini(&e);
+		digest(future, pin);
+		ends_init(&e, future, NULL, versions[v], 0);
+		shake(&e, "derp.example.com", pin);
+		expect_refusal(&e, "not good today");
 		ends_fini(&e);
 		digest(expired, pin);
 		ends_init(&e, expired, NULL, versions[v], 0);

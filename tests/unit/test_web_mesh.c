@@ -176,6 +176,7 @@ static void test_full(void **state)
 	static char host[400];
 	json_t *page;
 	struct fetch *f;
+	int lines = 0;
 
 	memset(host, '\\', sizeof(host) - 1);
 	make_mesh();
@@ -192,13 +193,25 @@ static void test_full(void **state)
 		l->dials = l->logins = UINT64_MAX / 2;
 	}
 	mesh.n = MESH_LINKS_MAX;
-	page = get_json();
+	f = get_page(MESH "?format=json");
+	assert_true(f->largest < 64u << 10);
+	page = json_of(f);
+	fetch_free(f);
 	assert_int_equal(json_array_size(json_object_get(page, "links")), MESH_LINKS_MAX);
+	for (size_t i = 0; i < MESH_LINKS_MAX; i++) {
+		const json_t *l = json_array_get(json_object_get(page, "links"), i);
+
+		assert_int_equal(json_string_length(json_object_get(l, "host")), 255);
+		assert_text(l, "state", mesh_state_text[i % MESH_STATE_COUNT]);
+	}
 	json_decref(page);
 	f = get_page(MESH);
 	assert_non_null(strstr(f->body, "\nnumber links: 32\n"));
 	assert_non_null(strstr(f->body, " this very server "));
 	assert_true(f->largest < 64u << 10);
+	for (const char *p = f->body; (p = strchr(p, '\n')); p++)
+		lines++;
+	assert_int_equal(lines, 3 + MESH_LINKS_MAX);
 	fetch_free(f);
 }
 
