@@ -162,11 +162,15 @@ def test_partition(region, how):
 
 
 def test_links_that_break_under_load(region):
-    """Again and again, while packets want to pass: none is lost without being counted."""
+    """Again and again, while packets want to pass and wait for the link: none is lost without being
+    counted."""
     pair = region(2)
     with Load(pair, (0, 1)) as load:
         for _ in range(3):
             time.sleep(0.4)
+            for wire in pair.between(0, 1):
+                wire.cut()
+            time.sleep(0.8)
             for wire in pair.between(0, 1):
                 wire.snap()
             time.sleep(0.1)
@@ -175,6 +179,9 @@ def test_links_that_break_under_load(region):
         pair.settle()
         pair.expect_presence()
     eventually(lambda: [no_more(client) for client in load.clients])
+    for node in pair:
+        if not node.derper:
+            assert node.metrics().sum('derp_packets_dropped{reason="gone_disconnected"}') > 0
     pair.expect_reconciled()
     a, b = pair.login(0), pair.login(1)
     pair.expect_presence()

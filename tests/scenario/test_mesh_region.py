@@ -194,7 +194,7 @@ def test_a_key_that_no_node_has(mixed):
 
 
 def test_without_wires(region):
-    """Nodes dial each other directly; the first attempts come too early."""
+    """Nodes dial each other directly."""
     pair = region(2, direct=True)
     a, b = pair.login(0), pair.login(1)
     pair.expect_presence()
