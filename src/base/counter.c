@@ -35,15 +35,15 @@ const struct histogram_info histogram_info[HISTOGRAM_COUNT] = {
 HISTOGRAMS(X)
 #undef X
 
-void counters_observe(struct counters *c, enum histogram h, uint32_t n)
+void counters_observe(struct counters *c, enum histogram h, uint32_t n, uint64_t times)
 {
 	const struct histogram_info *info = &histogram_info[h];
 	size_t b = 0;
 
 	while (b < info->n && n > info->bound[b])
 		b++;
-	tally(&c->histogram[h].bucket[b], 1);
-	tally(&c->histogram[h].sum, n);
+	tally(&c->histogram[h].bucket[b], times);
+	tally(&c->histogram[h].sum, n * times);
 }
 
 void counters_rtt(struct counters *c, uint32_t us)

@@ -13,6 +13,8 @@
 
 #include <stdint.h>
 
+#include "base/delay.h"
+
 /* Why a packet was not delivered. Labels of derp_packets_dropped and derp_bytes_dropped. */
 #define DROP_REASONS(X)                                    \
 	X(DROP_UNKNOWN_DEST, "unknown_dest")               \
@@ -171,6 +173,12 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	    "Times that reading from a connection paused because another worker was behind")      \
 	X(C_MAIL_LOST, "counter", "sluice_control_mail_lost", NULL,                               \
 	    "Control letters that found no room (not-here answers only)")                         \
+	X(C_PATHS_LOSSY, "counter", "sluice_congestion_changes", "to=\"lossy\"",                  \
+	    "Connections that got the congestion control for paths that lose packets, or the "    \
+	    "other again")                                                                        \
+	X(C_PATHS_CLEAN, "counter", "sluice_congestion_changes", "to=\"clean\"",                  \
+	    "Connections that got the congestion control for paths that lose packets, or the "    \
+	    "other again")                                                                        \
 	X(C_QUEUE_BYTES, "gauge", "sluice_queue_bytes", NULL, "Bytes that wait for slow sockets") \
 	X(C_CYCLES_RECV, "counter", "sluice_cycles", "stage=\"receive\"", "CPU cycles, by stage") \
 	X(C_CYCLES_OPEN, "counter", "sluice_cycles", "stage=\"open\"", "CPU cycles, by stage")    \
@@ -196,6 +204,9 @@ enum counter {
 #define HISTOGRAMS(X)                                                                             \
 	X(H_WRITE_FRAMES, "derp_buffered_write_frames", "Frames that went out in one send", 0, 1, \
 	    2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100)                                      \
+	X(H_QUEUE_DELAY, "sluice_queue_delay_ms",                                                 \
+	    "How long packets waited to be sent, 0 when the socket took them at once", 0,         \
+	    DELAY_BOUNDS)                                                                         \
 	X(H_MESH_BATCH, "derp_mesh_update_batch_size",                                            \
 	    "Comings and goings that a mesh peer was told of at once", 0, 1, 2, 5, 10, 20, 50,    \
 	    100, 200, 500, 1000)                                                                  \
@@ -262,12 +273,12 @@ static inline uint64_t tally_read(const uint64_t *v)
 	return __atomic_load_n(v, __ATOMIC_RELAXED);
 }
 
-/* Counts n in a histogram. */
-void counters_observe(struct counters *c, enum histogram h, uint32_t n);
+/* Counts `times` observations of n in a histogram. */
+void counters_observe(struct counters *c, enum histogram h, uint32_t n, uint64_t times);
 /* A send of n frames. */
 static inline void counters_write(struct counters *c, uint32_t n)
 {
-	counters_observe(c, H_WRITE_FRAMES, n);
+	counters_observe(c, H_WRITE_FRAMES, n, 1);
 }
 /* A client's round-trip time in µs. */
 void counters_rtt(struct counters *c, uint32_t us);

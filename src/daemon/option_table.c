@@ -8,6 +8,7 @@
 
 #include "daemon/mesh_config.h"
 #include "io/addr.h"
+#include "io/congestion.h"
 
 /* --- what must hold of texts --- */
 
@@ -58,6 +59,21 @@ static const char *check_tls_engine(const char *v)
 	if (strcmp(v, "auto") == 0 || strcmp(v, "sluice") == 0 || strcmp(v, "openssl") == 0)
 		return NULL;
 	return "it must be auto, sluice or openssl";
+}
+
+static const char *check_queue(const char *v)
+{
+	return strcmp(v, "fair") == 0 || strcmp(v, "fifo") == 0 ? NULL : "it must be fair or fifo";
+}
+
+/* Whether the kernel has it is found out at the start: it may come with a module. */
+static const char *check_congestion(const char *v)
+{
+	return *v && strlen(v) < CONGESTION_NAME_LEN &&
+		       strspn(v, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(v)
+		   ? NULL
+		   : "it must be auto or a name such as cubic or bbr, as "
+		     "net.ipv4.tcp_available_congestion_control has it";
 }
 
 static const char *check_home(const char *v)

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/mail.h"
 #include "daemon/certs.h"
+#include "daemon/congestion_plan.h"
 #include "daemon/file.h"
 #include "daemon/keyfile.h"
 #include "daemon/listen.h"
@@ -42,6 +43,7 @@ struct relay {
 	const struct options *options;
 	uint64_t start_ms;
 	struct login_keys keys;
+	struct congestion_plan congestion;
 	struct relay_config relay_config;
 	struct gate_config gate_config;
 	struct mesh *mesh; /* NULL: there is none */
@@ -166,6 +168,8 @@ static void make_workers(struct relay *r)
 	    .mesh = r->mesh,
 	    .server_key = r->keys.public,
 	    .flow_limit = (uint32_t)o->flow_limit,
+	    .congestion_changes = r->congestion.changes,
+	    .queue_fifo = strcmp(o->queue, "fifo") == 0,
 	    .queue_packets = (uint32_t)o->send_queue_packets,
 	    .write_timeout_ms = (uint64_t)MAX(o->tcp_write_timeout_ms, 0),
 	    .queue_memory = QUEUE_MEMORY / (size_t)n,
@@ -205,6 +209,7 @@ static int make_gate(struct relay *r, char *err)
 	    .derp = o->derp,
 	    .tcp_keepalive_time_ms = o->tcp_keepalive_time_ms,
 	    .tcp_user_timeout_ms = o->tcp_user_timeout_ms,
+	    .congestion = r->congestion.first,
 	};
 	if (r->ctx)
 		SSL_CTX_up_ref(r->ctx);
@@ -414,6 +419,7 @@ int serve_run(struct options *o)
 	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 ||
 	    mesh_config_new(o, options_workers(o), &r.mesh, err, sizeof(err)) < 0)
 		goto failed;
+	congestion_plan(o->tcp_congestion, &r.congestion);
 	make_workers(&r);
 	if (make_gate(&r, err) < 0 || make_site(&r, err) < 0 ||
 	    listen_start(&r.plan, err, sizeof(err)) < 0)

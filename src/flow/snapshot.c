@@ -31,9 +31,12 @@ static void row_copy(struct flow_row *row, const struct flow_table *t, uint32_t 
 		row->fwded_packets = t->mesh[slot].fwded_packets;
 		row->fwded_bytes = t->mesh[slot].fwded_bytes;
 	}
-	if (f->drops != FLOW_NONE) {
-		memcpy(row->drop_packets, t->drops[f->drops].packets, sizeof(row->drop_packets));
-		memcpy(row->drop_bytes, t->drops[f->drops].bytes, sizeof(row->drop_bytes));
+	if (f->trouble != FLOW_NONE) {
+		const struct flow_trouble *d = &t->trouble[f->trouble];
+
+		memcpy(row->drop_packets, d->packets, sizeof(row->drop_packets));
+		memcpy(row->drop_bytes, d->bytes, sizeof(row->drop_bytes));
+		row->delays = d->delays;
 	}
 }
 

@@ -25,6 +25,7 @@ struct flow_row {
 	uint64_t fwded_packets, fwded_bytes; /* of them, those handed to mesh peers */
 	uint64_t drop_packets[DROP_REASON_COUNT];
 	uint64_t drop_bytes[DROP_REASON_COUNT];
+	struct delays delays;
 	uint32_t first_ds, last_ds;
 	uint32_t slot, gen;
 };

@@ -26,14 +26,14 @@ void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counte
 	    .mask = buckets - 1,
 	    .share = MAX(cap / FLOW_SHARE, FLOW_SHARE_MIN),
 	    .free = FLOW_NONE,
-	    .drops_cap = MAX(cap / 4, FLOW_LIMIT_MIN),
-	    .drops_free = FLOW_NONE,
+	    .trouble_cap = MAX(cap / 4, FLOW_LIMIT_MIN),
+	    .trouble_free = FLOW_NONE,
 	    .counters = counters,
 	};
 	/* Mapped, not touched: memory becomes resident as flows come. */
 	t->slot = map_pages((size_t)cap * sizeof(*t->slot));
 	t->mesh = map_pages((size_t)cap * sizeof(*t->mesh));
-	t->drops = map_pages((size_t)t->drops_cap * sizeof(*t->drops));
+	t->trouble = map_pages((size_t)t->trouble_cap * sizeof(*t->trouble));
 	t->index = map_pages((size_t)buckets * sizeof(*t->index));
 }
 
@@ -41,7 +41,7 @@ void flow_table_fini(struct flow_table *t)
 {
 	munmap(t->slot, (size_t)t->cap * sizeof(*t->slot));
 	munmap(t->mesh, (size_t)t->cap * sizeof(*t->mesh));
-	munmap(t->drops, (size_t)t->drops_cap * sizeof(*t->drops));
+	munmap(t->trouble, (size_t)t->trouble_cap * sizeof(*t->trouble));
 	munmap(t->index, ((size_t)t->mask + 1) * sizeof(*t->index));
 }
 
@@ -149,18 +149,18 @@ static void set_push(struct flow_table *t, struct flow_set *s, uint32_t slot)
 
 static void drops_fold(struct flow_table *t, struct flow *f)
 {
-	struct flow_drops *d;
+	struct flow_trouble *d;
 
-	if (f->drops == FLOW_NONE)
+	if (f->trouble == FLOW_NONE)
 		return;
-	d = &t->drops[f->drops];
+	d = &t->trouble[f->trouble];
 	for (int r = 0; r < DROP_REASON_COUNT; r++) {
 		t->other.drop_packets[r] += d->packets[r];
 		t->other.drop_bytes[r] += d->bytes[r];
 	}
-	d->next_free = t->drops_free;
-	t->drops_free = f->drops;
-	f->drops = FLOW_NONE;
+	d->next_free = t->trouble_free;
+	t->trouble_free = f->trouble;
+	f->trouble = FLOW_NONE;
 }
 
 static void mesh_fold(struct flow_table *t, uint32_t slot)
@@ -272,7 +272,7 @@ uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, co
 	    .last_ds = now_ds,
 	    .gen = gen,
 	    .peer = FLOW_NONE,
-	    .drops = FLOW_NONE,
+	    .trouble = FLOW_NONE,
 	    .spread = spread_of(src),
 	    .has_src = src != NULL,
 	};
@@ -286,20 +286,20 @@ uint32_t flow_create(struct flow_table *t, struct flow_set *s, uint32_t conn, co
 	return slot;
 }
 
-static struct flow_drops *drops_get(struct flow_table *t, struct flow *f)
+static struct flow_trouble *trouble_get(struct flow_table *t, struct flow *f)
 {
-	if (f->drops != FLOW_NONE)
-		return &t->drops[f->drops];
-	if (t->drops_free != FLOW_NONE) {
-		f->drops = t->drops_free;
-		t->drops_free = t->drops[f->drops].next_free;
-	} else if (t->drops_touched < t->drops_cap) {
-		f->drops = t->drops_touched++;
+	if (f->trouble != FLOW_NONE)
+		return &t->trouble[f->trouble];
+	if (t->trouble_free != FLOW_NONE) {
+		f->trouble = t->trouble_free;
+		t->trouble_free = t->trouble[f->trouble].next_free;
+	} else if (t->trouble_touched < t->trouble_cap) {
+		f->trouble = t->trouble_touched++;
 	} else {
 		return NULL;
 	}
-	t->drops[f->drops] = (struct flow_drops){0};
-	return &t->drops[f->drops];
+	t->trouble[f->trouble] = (struct flow_trouble){0};
+	return &t->trouble[f->trouble];
 }
 
 /* The flow of a reference; NULL when it has gone. */
@@ -334,7 +334,7 @@ void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, 
     uint64_t bytes)
 {
 	struct flow *f = flow_at(t, ref);
-	struct flow_drops *d = f ? drops_get(t, f) : NULL;
+	struct flow_trouble *d = f ? trouble_get(t, f) : NULL;
 
 	if (d) {
 		d->packets[why] += packets;
@@ -343,6 +343,16 @@ void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, 
 		t->other.drop_packets[why] += packets;
 		t->other.drop_bytes[why] += bytes;
 	}
+}
+
+void flow_waited(
+    struct flow_table *t, struct flow_ref ref, uint32_t bucket, uint32_t packets, uint64_t sum_ms)
+{
+	struct flow *f = flow_at(t, ref);
+	struct flow_trouble *d = f ? trouble_get(t, f) : NULL;
+
+	if (d)
+		delays_note(&d->delays, bucket, packets, sum_ms);
 }
 
 void flow_sweep(struct flow_table *t, uint32_t n, uint32_t now_ds,

@@ -12,8 +12,8 @@
  * connection at its share evicts one of its own. What is evicted, or goes with its connection, is
  * folded into `other`; so the sum over flows and other is what was received, exactly.
  *
- * One writer, the worker. Nothing here allocates after flow_table_init, but drop records, which
- * come in blocks from a bounded pool.
+ * One writer, the worker. Nothing here allocates after flow_table_init; records of trouble come
+ * from a bounded pool.
  */
 #ifndef SLUICE_FLOW_TABLE_H
 #define SLUICE_FLOW_TABLE_H
@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/counter.h"
+#include "base/delay.h"
 #include "base/key.h"
 
 #define FLOW_NONE UINT32_MAX
@@ -53,8 +54,8 @@ struct flow {
 	uint64_t disco_bytes;
 	uint32_t first_ds;
 	uint32_t gen;
-	uint32_t drops; /* index of the drop record, FLOW_NONE without */
-	uint32_t next;  /* of the connection's flows; next free entry */
+	uint32_t trouble; /* index of its record, FLOW_NONE without */
+	uint32_t next;    /* of the connection's flows; next free entry */
 	uint32_t prev;
 	uint32_t owner;  /* worker that owns dst */
 	uint32_t spread; /* of the source's hash, for the index; 0 without */
@@ -80,9 +81,11 @@ struct flow_src {
 	uint64_t hash;
 };
 
-struct flow_drops {
-	uint64_t packets[DROP_REASON_COUNT];
+/* What only flows have whose packets were dropped or had to wait. */
+struct flow_trouble {
+	uint64_t packets[DROP_REASON_COUNT]; /* dropped */
 	uint64_t bytes[DROP_REASON_COUNT];
+	struct delays delays;
 	uint32_t next_free;
 };
 
@@ -109,10 +112,10 @@ struct flow_set {
 };
 
 struct flow_table {
-	struct flow *slot;        /* cap entries */
-	struct flow_mesh *mesh;   /* cap entries, resident only where the mesh is used */
-	uint32_t *index;          /* slots by hash, FLOW_NONE empty; mask + 1 entries */
-	struct flow_drops *drops; /* drops_cap entries, FLOW_NONE ends the free list */
+	struct flow *slot;            /* cap entries */
+	struct flow_mesh *mesh;       /* cap entries, resident only where the mesh is used */
+	uint32_t *index;              /* slots by hash, FLOW_NONE empty; mask + 1 entries */
+	struct flow_trouble *trouble; /* trouble_cap entries, FLOW_NONE ends the free list */
 	uint32_t mask;
 	uint32_t cap;
 	uint32_t share;
@@ -121,7 +124,7 @@ struct flow_table {
 	uint32_t free;    /* list of free slots below `touched` */
 	uint32_t hand;    /* where eviction and the idle sweep go on */
 	uint32_t sweep;
-	uint32_t drops_cap, drops_touched, drops_free;
+	uint32_t trouble_cap, trouble_touched, trouble_free;
 	struct flow_totals other;
 	struct counters *counters;
 };
@@ -160,12 +163,15 @@ static inline void flow_count(struct flow *f, uint32_t bytes, bool disco, uint32
 		f->disco_bytes += bytes;
 	}
 }
-/* Packets of a flow were dropped; when it has gone, or drop records are used up, other has them. */
+/* Packets of a flow were dropped; when it has gone, or records are used up, other has them. */
 void flow_drop(struct flow_table *t, struct flow_ref ref, enum drop_reason why, uint64_t packets,
     uint64_t bytes);
 /* Packets of a flow were handed to a mesh link; when it has gone, other has them. */
 void flow_forwarded(
     struct flow_table *t, struct flow_ref ref, uint8_t link, uint64_t packets, uint64_t bytes);
+/* Packets of a flow waited before they were sent, see base/delay.h. */
+void flow_waited(
+    struct flow_table *t, struct flow_ref ref, uint32_t bucket, uint32_t packets, uint64_t sum_ms);
 /* Frees flows idle for FLOW_IDLE_DS, looking at up to n entries. */
 void flow_sweep(struct flow_table *t, uint32_t n, uint32_t now_ds,
     struct flow_set *(*set_of)(void *arg, uint32_t conn), void *arg);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/congestion.h"
 #include "gate/dial.h"
 #include "gate/visitor.h"
 #include "relay/letters.h"
@@ -51,10 +52,12 @@ void gate_set_options(const struct gate_config *config, int fd)
 	int64_t user_timeout = config->tcp_user_timeout_ms;
 	int on = 1, seconds = (int)MAX(alive / 1000, 1), ms = (int)user_timeout;
 	/* Little unsent in the kernel: what waits should wait where it can still be dropped. */
-	int lowat = 128 << 10;
+	int lowat = 32 << 10;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+	if (config->congestion && *config->congestion)
+		(void)congestion_set(fd, config->congestion);
 	if (ms)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 	if (alive > 0) {

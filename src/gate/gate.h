@@ -37,6 +37,7 @@ struct gate_config {
 	bool derp;                     /* false: /derp is answered by the site */
 	int64_t tcp_keepalive_time_ms; /* 0: 15 s, negative: never */
 	int64_t tcp_user_timeout_ms;   /* 0: the kernel's */
+	const char *congestion;        /* control of every connection; "": the kernel's preset */
 };
 
 struct listener {

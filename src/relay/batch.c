@@ -3,6 +3,7 @@
 #include "relay/batch.h"
 
 #include "relay/link.h"
+#include "relay/path.h"
 #include "relay/worker.h"
 
 /* False when the batch is full enough to go first. */
@@ -10,7 +11,7 @@ static bool batch_add(struct batch *b, const uint8_t *p, size_t len)
 {
 	struct iovec *last = b->n ? &b->iov[b->n - 1] : NULL;
 
-	if (b->bytes > 0 && b->bytes + len > BATCH_BYTES)
+	if (b->bytes > 0 && b->bytes + len > b->limit)
 		return false;
 	if (last && (uint8_t *)last->iov_base + last->iov_len == p) {
 		last->iov_len += len;
@@ -39,27 +40,27 @@ static bool gather_control(struct conn *c, struct batch *b)
 	return true;
 }
 
-static bool gather_waiting(struct conn *c, struct waitq *q, struct batch *b)
+static void gather_waiting(struct conn *c, struct batch *b)
 {
-	struct wait_entry *e;
-	uint32_t before = q->bytes, payload;
-	bool all = true;
+	struct worker *w = c->worker;
+	uint32_t now = (uint32_t)w->now_ms, payload;
+	struct queue_packet *p;
+	bool disco;
 
-	while ((e = waitq_peek(q))) {
-		all = batch_add(b, e->frame, e->len);
-		if (!all)
-			break;
+	while ((p = queue_peek(c->queue, now, &disco))) {
+		if (!batch_add(b, p->frame, p->len))
+			return;
 		b->packets++;
-		payload = e->len - conn_packet_head(c);
+		payload = p->len - conn_packet_head(c);
 		b->payload += payload;
 		if (c->is_link)
-			worker_forwarded(
-			    c->worker, e->flow, e->flow_worker, c->mesh->link, 1, payload);
-		b->delay_ms = MAX(b->delay_ms, (uint32_t)c->worker->now_ms - e->at_ms);
-		waitq_pop(q, &c->worker->spent);
+			worker_forwarded(w, p->flow, p->flow_worker, c->mesh->link, 1, payload);
+		path_waited(c, p, now - p->at_ms);
+		b->delay_ms = MAX(b->delay_ms, now - p->at_ms);
+		b->waited++;
+		queue_pop(c->queue, &w->spent);
 	}
-	count_down(&c->worker->counters, C_QUEUE_BYTES, before - q->bytes);
-	return all;
+	stall_queue_done(c);
 }
 
 static bool gather_fresh(struct conn *c, struct fresh *list, struct batch *b)
@@ -82,18 +83,22 @@ static bool gather_fresh(struct conn *c, struct fresh *list, struct batch *b)
 	return true;
 }
 
-/* Control frames, then disco, then data; within each what waited before what is fresh. */
-void batch_gather(struct conn *c, struct batch *b)
+void batch_gather(struct conn *c, struct batch *b, size_t limit)
 {
 	/* Field by field: the vectors need not be cleared. */
 	b->n = 0;
 	b->bytes = 0;
+	b->limit = limit;
 	b->packets = 0;
+	b->waited = 0;
 	b->controls = 0;
 	b->payload = 0;
 	b->delay_ms = 0;
-	(void)(gather_control(c, b) && gather_waiting(c, &c->wait[KIND_DISCO], b) &&
-	       gather_fresh(c, &c->fresh[KIND_DISCO], b) &&
-	       gather_waiting(c, &c->wait[KIND_OTHER], b) &&
-	       gather_fresh(c, &c->fresh[KIND_OTHER], b));
+	if (!gather_control(c, b))
+		return;
+	if (c->queue)
+		gather_waiting(c, b);
+	else
+		(void)(gather_fresh(c, &c->fresh[KIND_DISCO], b) &&
+		       gather_fresh(c, &c->fresh[KIND_OTHER], b));
 }

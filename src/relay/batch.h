@@ -2,8 +2,9 @@
 /*
  * batch.h: what goes into one send: pieces of a connection's output, in order, where they lie.
  *
- * At most BATCH_BYTES, unless a single run is longer. Once gathered, packets count as sent: if the
- * socket does not take the bytes, they are kept, not dropped.
+ * At most BATCH_BYTES, less to a client on a slow path, unless a single run is longer. Once
+ * gathered, packets count as sent: if the socket does not take the bytes, they are kept, not
+ * dropped.
  */
 #ifndef SLUICE_RELAY_BATCH_H
 #define SLUICE_RELAY_BATCH_H
@@ -20,14 +21,16 @@ struct conn;
 struct batch {
 	struct iovec iov[BATCH_IOV];
 	int n;
-	size_t bytes;
+	size_t bytes, limit;
 	uint32_t packets;
+	uint32_t waited;   /* of them, those that came from the queue */
 	uint32_t controls; /* control frames */
 	uint64_t payload;
 	uint64_t delay_ms; /* longest wait of a packet in it */
 };
 
-/* Takes what is next off the connection's queues: control frames, then disco, then data. */
-void batch_gather(struct conn *c, struct batch *b);
+/* Takes what is next off the connection's queues: control frames, then what waits in the order of
+ * its queue, or what is fresh, disco before data. n is 0 when all that waited was too old. */
+void batch_gather(struct conn *c, struct batch *b, size_t limit);
 
 #endif

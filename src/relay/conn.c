@@ -12,6 +12,7 @@
 #include "io/tls.h"
 #include "relay/link.h"
 #include "relay/forward.h"
+#include "relay/path.h"
 #include "relay/worker.h"
 #include "wire/websocket.h"
 
@@ -181,6 +182,7 @@ void conn_close(struct conn *c, enum close_reason why)
 	if (why == CLOSE_WRITE_TIMEOUT)
 		count(&w->counters, C_WRITE_TIMEOUTS, 1);
 	stall_drop_all(c);
+	path_free(c);
 	if (why != CLOSE_TLS_FAILED)
 		send_close_notify(c, why);
 	loop_forget(&c->watch); /* closed when it is reaped, in this turn */
@@ -262,7 +264,7 @@ static bool control_room(struct conn *c, uint32_t len)
 	if (c->control && c->control->cap - c->control_len >= len)
 		return true;
 	/* Many at once for a socket that takes them: they can go first. */
-	if (c->control_len + len > CONTROL_MAX && !c->blocked) {
+	if (c->control_len + len > CONTROL_MAX && !c->sealed) {
 		forward_flush(c);
 		return !c->dead && control_room(c, len);
 	}

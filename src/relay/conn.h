@@ -22,15 +22,16 @@
 #include "relay/letters.h"
 #include "relay/peer.h"
 #include "relay/sighting.h"
-#include "relay/waitq.h"
+#include "relay/queue.h"
 #include "wire/frame.h"
 
 /* Unsent control frames that a connection may pile up before it is closed. */
 #define CONTROL_MAX (64u << 10)
-/* Disco packets that wait for one connection. */
-#define WAIT_DISCO_MAX 32
-#define WAIT_BYTES_MAX (1u << 20)
+/* What may wait for one connection: packets with the memory that holds them, how long, and disco.
+ */
+#define WAIT_MEMORY_MAX (4u << 20)
 #define WAIT_AGE_MAX_MS 250
+#define WAIT_DISCO_MAX 32
 /* PeerGone/not here: one a second, three at once. */
 #define NOT_HERE_BURST 3
 #define NOT_HERE_EVERY_MS 1000
@@ -42,6 +43,7 @@
 struct worker;
 struct neighbour;
 struct mesh_conn;
+struct path;
 struct slice;
 
 /* Packets of this turn, still in the receive buffer of their sender. */
@@ -63,7 +65,7 @@ struct conn {
 	bool is_link; /* we dialled it: the other end is the server */
 	bool home;
 	bool dead;
-	bool blocked;    /* the socket takes no more: EPOLLOUT is asked for */
+	bool blocked;    /* packets wait: the socket takes no more, or its path has enough */
 	bool pong_waits; /* a Pong lies in control */
 	bool dirty;      /* on the worker's list of those to flush */
 
@@ -77,9 +79,11 @@ struct conn {
 	uint32_t sealed_at, sealed_len;
 	struct pool_buf *control;       /* whole frames other than packets */
 	uint32_t control_len, controls; /* bytes, frames */
-	struct waitq wait[KIND_COUNT];
+	struct queue *queue;            /* packets that wait for the socket; NULL: none */
 	struct fresh fresh[KIND_COUNT];
 	uint32_t fresh_bytes;
+
+	struct path *path; /* how it is to send there; NULL: it was sent little */
 
 	struct flow_set flows;
 	struct sighting_set sightings;

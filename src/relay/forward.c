@@ -20,6 +20,7 @@
 #include "relay/batch.h"
 #include "relay/forward.h"
 #include "relay/link.h"
+#include "relay/path.h"
 #include "relay/worker.h"
 
 void forward_mark_dirty(struct conn *c)
@@ -458,6 +459,8 @@ static void note_sent(struct conn *c, const struct batch *b)
 	if (b->packets) {
 		uint64_t avg = w->queue_delay_us;
 
+		counters_observe(&w->counters, H_QUEUE_DELAY, 0, b->packets - b->waited);
+
 		/* Moving average, as derper keeps it: a tenth of the new, nine of the old. */
 		__atomic_store_n(
 		    &w->queue_delay_us, (avg * 9 + b->delay_ms * 1000) / 10, __ATOMIC_RELAXED);
@@ -494,6 +497,8 @@ static void send_batch(struct conn *c, struct batch *b)
 	for (int i = 0; i < b->n; i++)
 		bytes += iov[i].iov_len;
 	sent = forward_send_iov(c, iov, b->n);
+	if (sent > 0)
+		path_sent(c, (size_t)sent);
 	if (sent >= 0 && (size_t)sent < bytes)
 		stall_block(c, iov, b->n, (size_t)sent);
 	count(&w->counters, C_CYCLES_SEAL, t1 - t0);
@@ -504,22 +509,33 @@ static void send_batch(struct conn *c, struct batch *b)
 
 static bool has_output(const struct conn *c)
 {
-	return c->control || c->wait[KIND_DISCO].packets || c->fresh[KIND_DISCO].first ||
-	       c->wait[KIND_OTHER].packets || c->fresh[KIND_OTHER].first;
+	return c->control || c->queue || c->fresh[KIND_DISCO].first || c->fresh[KIND_OTHER].first;
 }
 
 void forward_flush(struct conn *c)
 {
 	struct worker *w = c->worker;
 
-	while (!c->dead && !c->blocked && has_output(c)) {
+	/* What is fresh lines up with what waits. */
+	if (c->queue)
+		stall_fresh(c);
+	while (!c->dead && !c->sealed && has_output(c)) {
+		size_t room = c->blocked ? 0 : path_room(c);
 		struct batch b;
 
-		batch_gather(c, &b);
-		send_batch(c, &b);
+		/* Control frames go while the socket takes bytes, whatever the path has. */
+		if (room == 0 && !c->control)
+			break;
+		batch_gather(c, &b, room);
+		if (b.n > 0)
+			send_batch(c, &b);
 	}
+	if (!c->dead && !c->blocked && has_output(c))
+		stall_wait(c);
 	if (c->blocked && !c->dead)
 		stall_fresh(c);
+	else if (c->path)
+		path_starved(c);
 	while (w->spent) {
 		struct pool_buf *b = w->spent;
 

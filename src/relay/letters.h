@@ -15,6 +15,8 @@
 #include "base/mail.h"
 #include "flow/table.h"
 #include "io/loop.h"
+#include "relay/mesh.h"
+#include "relay/path.h"
 #include "wire/login.h"
 
 struct tls;
@@ -102,11 +104,15 @@ struct not_here_letter {
 };
 
 /* What became of packets of one flow, added up over a turn. */
+#define REPORT_LINK DROP_REASON_COUNT
+#define REPORT_WAITED (REPORT_LINK + MESH_LINKS_MAX)
+#define REPORT_KINDS (REPORT_WAITED + DELAY_BUCKETS)
 struct flow_report {
 	struct flow_ref flow;
-	uint32_t what; /* enum drop_reason, or DROP_REASON_COUNT + the link that they went to */
+	uint32_t what; /* enum drop_reason, or REPORT_LINK + the link that they went to, or
+			  REPORT_WAITED + the bucket of their delay */
 	uint32_t packets;
-	uint64_t bytes;
+	uint64_t bytes; /* of those that waited: ms, added up */
 };
 
 /* The connection of a mesh link has ended. */
@@ -127,8 +133,12 @@ struct client_row {
 	uint64_t other_flows, other_packets, other_bytes; /* no longer in the table */
 	uint64_t since_ms;                                /* monotonic */
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
-	uint32_t queue_bytes; /* waiting now */
-	uint16_t worker;      /* that owns the key */
+	uint32_t queue_bytes;                /* waiting now */
+	uint32_t queue_ms;                   /* how long the one has waited that waits longest */
+	struct delays delays;                /* of the packets sent to it */
+	uint64_t dropped[DROP_REASON_COUNT]; /* packets for it, in its queue */
+	struct path_view path;
+	uint16_t worker; /* that owns the key */
 	/* of the key */
 	uint32_t forwarders; /* mesh links that reach it */
 	struct key via;      /* server of the one that is used; zero without */

@@ -21,7 +21,7 @@
 /* Nothing heard for so long, pings included: the link is dead. */
 #define LINK_SILENT_MS 15000
 /* What may wait for one link: many clients' packets share it. */
-#define LINK_WAIT_BYTES_MAX (16u << 20)
+#define LINK_WAIT_MEMORY_MAX (16u << 20)
 #define LINK_WAIT_DISCO_MAX 4096
 #define LINK_WAIT_AGE_MAX_MS 1000
 /* For links and mesh peers, whatever -tcp-write-timeout says: as derper has it. */

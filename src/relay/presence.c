@@ -222,11 +222,11 @@ static void next_batch(struct worker *w, struct watcher *v)
 		return;
 	}
 	if (len > 0) {
-		counters_observe(&w->counters, H_MESH_BATCH, l->frames);
+		counters_observe(&w->counters, H_MESH_BATCH, l->frames, 1);
 		v->loops++;
 	}
 	if (!v->at) {
-		counters_observe(&w->counters, H_MESH_LOOPS, v->loops);
+		counters_observe(&w->counters, H_MESH_LOOPS, v->loops, 1);
 		v->loops = 0;
 	}
 }

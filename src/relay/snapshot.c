@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's part in snapshots: copies a slice a turn, mails the whole to the gate. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/link.h"
+#include "relay/path.h"
 #include "relay/worker.h"
 
 /* Rows beyond those in use when asked: flows and connections that come while it is copied. */
 #define SLACK_ROWS 1024
+/* Keys looked at in one turn: the kernel is asked about each of their connections, 1 µs or two. */
+#define CLIENTS_SLICE 256
 
 void snapshot_ask_flows(struct worker *w)
 {
@@ -89,7 +93,17 @@ static void conn_row(struct client_row *row, const struct conn *c)
 	row->rx_bytes = c->totals.rx_bytes;
 	row->tx_packets = c->totals.tx_packets;
 	row->tx_bytes = c->totals.tx_bytes;
-	row->queue_bytes = c->wait[KIND_OTHER].bytes + c->wait[KIND_DISCO].bytes;
+	if (c->queue) {
+		uint32_t now = (uint32_t)c->worker->now_ms;
+
+		row->queue_bytes = c->queue->bytes;
+		row->queue_ms = now - queue_oldest(c->queue, now);
+	}
+	if (c->path) {
+		row->delays = c->path->delays;
+		memcpy(row->dropped, c->path->dropped, sizeof(row->dropped));
+	}
+	path_look(c, &row->path);
 }
 
 static void peer_rows(struct worker *w, struct client_part *part, const struct peer *p)
@@ -117,7 +131,7 @@ static void peer_rows(struct worker *w, struct client_part *part, const struct p
 static bool clients_fill(struct worker *w)
 {
 	struct client_part *part = w->client_part;
-	uint32_t end = MIN(part->next + SNAPSHOT_SLICE, w->peers.nslots);
+	uint32_t end = MIN(part->next + CLIENTS_SLICE, w->peers.nslots);
 
 	for (; part->next < end; part->next++)
 		if (w->peers.slot[part->next].peer)

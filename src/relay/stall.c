@@ -3,9 +3,10 @@
  * stall.c: what becomes of packets whose straight way is blocked.
  *
  * A socket that takes no more: what is sealed already is kept byte for byte, packets are copied to
- * wait, the oldest make room for the newest, and what waited too long goes. A worker that takes no
- * more mail: connections that send to it are read no further until it does, which pushes back
- * through TCP; if it makes no progress at all, its packets are dropped so that the rest goes on.
+ * wait in the connection's queue (queue.h), which rules what goes next and what goes never. A
+ * worker that takes no more mail: connections that send to it are read no further until it does,
+ * which pushes back through TCP; if it makes no progress at all, its packets are dropped so that
+ * the rest goes on.
  */
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -13,6 +14,7 @@
 
 #include "relay/link.h"
 #include "relay/forward.h"
+#include "relay/path.h"
 #include "relay/worker.h"
 
 /* ---- A socket that takes no more --------------------------------------------------------------
@@ -48,6 +50,24 @@ bool stall_still_moves(struct conn *c)
 	return true;
 }
 
+/* What of the socket is waited for. One whose path has enough is looked at by and by instead. */
+static void watch_events(struct conn *c)
+{
+	bool out = c->blocked && (c->sealed || !path_hold(c));
+
+	loop_set(&c->worker->loop, &c->watch, (out ? EPOLLOUT : 0) | (c->paused ? 0 : EPOLLIN));
+}
+
+void stall_wait(struct conn *c)
+{
+	/* What is put behind bytes that wait already is no progress. */
+	if (!c->blocked)
+		stall_progress(c);
+	c->blocked = true;
+	path_refused(c);
+	watch_events(c);
+}
+
 /* The socket takes no more: what is for the wire already must be kept, byte for byte. */
 void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
 {
@@ -72,81 +92,81 @@ void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent)
 		c->sealed_len += (uint32_t)(iov[i].iov_len - skip);
 		sent -= skip;
 	}
-	/* What is put behind bytes that wait already is no progress. */
-	if (!c->blocked)
-		stall_progress(c);
-	c->blocked = true;
-	loop_set(&w->loop, &c->watch, EPOLLOUT | (c->paused ? 0 : EPOLLIN));
+	stall_wait(c);
 }
 
-static void drop_oldest(struct conn *c, struct waitq *q, bool disco, enum drop_reason why)
+void stall_init(struct worker *w)
+{
+	const struct relay_config *config = w->config;
+
+	w->queues = (struct queue_set){
+	    .pool = &w->pool,
+	    .dropped = stall_dropped,
+	    .bytes = &w->counters.v[C_QUEUE_BYTES],
+	};
+	w->client_limits = (struct queue_limits){
+	    .memory = WAIT_MEMORY_MAX,
+	    .packets = config->queue_packets,
+	    .disco =
+		config->queue_packets ? MIN(config->queue_packets, WAIT_DISCO_MAX) : WAIT_DISCO_MAX,
+	    .age_ms = WAIT_AGE_MAX_MS,
+	    .fair = !config->queue_fifo,
+	};
+	w->link_limits = (struct queue_limits){
+	    .memory = LINK_WAIT_MEMORY_MAX,
+	    .disco = LINK_WAIT_DISCO_MAX,
+	    .age_ms = LINK_WAIT_AGE_MAX_MS,
+	    .fair = !config->queue_fifo,
+	};
+}
+
+/* The worker's queues tell it what they drop. */
+void stall_dropped(void *owner, const struct queue_packet *p, enum drop_reason why, bool disco)
+{
+	struct conn *c = owner;
+
+	path_dropped(c, why);
+	worker_drop(
+	    c->worker, p->flow, p->flow_worker, why, disco, 1, p->len - conn_packet_head(c));
+}
+
+/* A queue for what has to wait now, if there is memory for one. */
+static bool queue_ready(struct conn *c)
 {
 	struct worker *w = c->worker;
-	struct wait_entry *e = waitq_peek(q);
-	struct pool_buf *spent = NULL;
 
-	worker_drop(w, e->flow, e->flow_worker, why, disco, 1, e->len - conn_packet_head(c));
-	count_down(&w->counters, C_QUEUE_BYTES, e->len);
-	waitq_pop(q, &spent);
-	pool_put(&w->pool, spent);
+	if (c->queue)
+		return true;
+	c->queue = queue_new(&w->queues, c, c->is_link ? &w->link_limits : &w->client_limits);
+	if (c->queue)
+		path_rule(c);
+	return c->queue;
 }
 
-/* Old packets are worth less than new ones. */
-static void drop_stale(struct conn *c)
+void stall_queue_done(struct conn *c)
 {
-	uint32_t now = (uint32_t)c->worker->now_ms;
-	uint32_t age_max = c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS;
-
-	for (int kind = 0; kind < KIND_COUNT; kind++) {
-		struct wait_entry *e;
-
-		while ((e = waitq_peek(&c->wait[kind])) && now - e->at_ms > age_max)
-			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_QUEUE_HEAD);
-	}
-}
-
-static bool wait_full(struct conn *c, const struct waitq *q, bool disco, uint32_t len)
-{
-	uint32_t by_number = c->worker->config->queue_packets;
-
-	/* What looks like disco may be as long as any packet. */
-	if (c->is_link)
-		return q->bytes + len > LINK_WAIT_BYTES_MAX ||
-		       (disco && q->packets >= LINK_WAIT_DISCO_MAX);
-	if (disco)
-		return q->packets >= (by_number ? MIN(by_number, WAIT_DISCO_MAX) : WAIT_DISCO_MAX);
-	return q->bytes + len > WAIT_BYTES_MAX || (by_number && q->packets >= by_number);
+	queue_free(c->queue, DROP_GONE_DISCONNECTED);
+	c->queue = NULL;
 }
 
 static void wait_packet(struct conn *c, const struct slice *s, const uint8_t *frame, bool disco)
 {
-	struct worker *w = c->worker;
-	struct waitq *q = &c->wait[disco];
-	struct wait_entry what = {
+	struct queue_packet what = {
 	    .len = FRAME_HEADER_LEN + frame_payload_len(frame),
-	    .at_ms = (uint32_t)w->now_ms,
+	    .at_ms = (uint32_t)c->worker->now_ms,
 	    .flow = s->flow,
 	    .flow_worker = s->flow_worker,
 	};
 
-	while (q->packets && wait_full(c, q, disco, what.len))
-		drop_oldest(c, q, disco, DROP_QUEUE_HEAD);
-	/* Out of memory for all: this connection makes room among its own, the oldest first. */
-	while (!waitq_push(q, &w->pool, &what, frame)) {
-		if (!q->packets) {
-			worker_drop(w, s->flow, s->flow_worker, DROP_QUEUE_TAIL, disco, 1,
-			    what.len - conn_packet_head(c));
-			return;
-		}
-		drop_oldest(c, q, disco, DROP_QUEUE_HEAD);
-	}
-	count(&w->counters, C_QUEUE_BYTES, what.len);
+	if (queue_ready(c))
+		queue_push(c->queue, &what, frame, disco);
+	else
+		stall_dropped(c, &what, DROP_QUEUE_TAIL, disco);
 }
 
 /* Copies what is fresh behind what waits: the buffers it lies in end with the turn. */
 void stall_fresh(struct conn *c)
 {
-	drop_stale(c);
 	for (int kind = 0; kind < KIND_COUNT; kind++) {
 		struct fresh *list = &c->fresh[kind];
 
@@ -169,7 +189,7 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 
 	if (len == 0 || c->dead)
 		return;
-	if (c->blocked) {
+	if (c->sealed) {
 		/* Behind what is on its way already. */
 		iov[0] = (struct iovec){
 		    .iov_base = old->data + c->sealed_at, .iov_len = c->sealed_len - c->sealed_at};
@@ -186,29 +206,37 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 		stall_block(c, &iov[1], 1, (size_t)sent);
 }
 
-/* The socket takes bytes again. */
-void stall_unblock(struct conn *c)
+/* What is for the wire already goes first; false: not all of it yet. */
+static bool send_sealed(struct conn *c)
 {
-	struct worker *w = c->worker;
 	struct iovec iov = {
 	    .iov_base = c->sealed->data + c->sealed_at, .iov_len = c->sealed_len - c->sealed_at};
 	ssize_t sent = forward_send_iov(c, &iov, 1);
 
 	if (sent <= 0)
+		return false;
+	c->sealed_at += (uint32_t)sent;
+	if (c->sealed_at < c->sealed_len) {
+		stall_progress(c);
+		return false;
+	}
+	pool_put(&c->worker->pool, c->sealed);
+	c->sealed = NULL;
+	return true;
+}
+
+/* The socket takes bytes again. */
+void stall_unblock(struct conn *c)
+{
+	if (c->sealed && !send_sealed(c))
 		return;
 	stall_progress(c);
-	c->sealed_at += (uint32_t)sent;
-	if (c->sealed_at < c->sealed_len)
-		return;
-	pool_put(&w->pool, c->sealed);
-	c->sealed = NULL;
 	c->blocked = false;
-	drop_stale(c);
 	forward_flush(c);
 	if (c->dead || c->blocked)
 		return;
 	c->write_deadline = 0;
-	loop_set(&w->loop, &c->watch, c->paused ? 0 : EPOLLIN);
+	watch_events(c);
 }
 
 /* ---- A worker that takes no more --------------------------------------------------------------
@@ -241,7 +269,7 @@ bool stall_has_room(struct conn *c, uint32_t owner)
 	c->next_paused = NULL;
 	*(to->paused ? &to->paused_last->next_paused : &to->paused) = c;
 	to->paused_last = c;
-	loop_set(&w->loop, &c->watch, c->blocked ? EPOLLOUT : 0);
+	watch_events(c);
 	count(&w->counters, C_READ_PAUSES, 1);
 	return false;
 }
@@ -271,7 +299,7 @@ static void resume(struct conn *c)
 	if (!c->dead && !c->paused && c->end != CLOSE_REASON_COUNT)
 		conn_close(c, c->end);
 	if (!c->dead && !c->paused)
-		loop_set(&w->loop, &c->watch, EPOLLIN | (c->blocked ? EPOLLOUT : 0));
+		watch_events(c);
 }
 
 static void retry_neighbour(struct worker *w, int to)
@@ -320,9 +348,9 @@ void stall_drop_all(struct conn *c)
 			worker_drop(w, s->flow, s->flow_worker, DROP_GONE_DISCONNECTED,
 			    kind == KIND_DISCO, s->packets, conn_payload(c, s->len, s->packets));
 		*list = (struct fresh){0};
-		while (waitq_peek(&c->wait[kind]))
-			drop_oldest(c, &c->wait[kind], kind == KIND_DISCO, DROP_GONE_DISCONNECTED);
 	}
+	if (c->queue)
+		stall_queue_done(c);
 	c->fresh_bytes = 0;
 	if (c->paused) {
 		struct neighbour *n = c->paused;

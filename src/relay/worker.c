@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/tls.h"
+#include "relay/path.h"
 
 /* Letters taken of each writer in a turn. */
 #define MAIL_BUDGET 1024
@@ -152,7 +153,17 @@ void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_work
 	if (flow_worker == (uint32_t)w->self)
 		flow_forwarded(&w->flows, flow, link, packets, bytes);
 	else
-		report(w, (int)flow_worker, flow, DROP_REASON_COUNT + link, packets, bytes);
+		report(w, (int)flow_worker, flow, REPORT_LINK + link, packets, bytes);
+}
+
+void worker_waited(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t ms)
+{
+	uint32_t bucket = delay_bucket(ms);
+
+	if (flow_worker == (uint32_t)w->self)
+		flow_waited(&w->flows, flow, bucket, 1, ms);
+	else
+		report(w, (int)flow_worker, flow, REPORT_WAITED + bucket, 1, ms);
 }
 
 static void take_reports(struct worker *w, const struct flow_report *r, uint32_t n)
@@ -161,9 +172,12 @@ static void take_reports(struct worker *w, const struct flow_report *r, uint32_t
 		if (r->what < DROP_REASON_COUNT)
 			flow_drop(
 			    &w->flows, r->flow, (enum drop_reason)r->what, r->packets, r->bytes);
-		else
-			flow_forwarded(&w->flows, r->flow, (uint8_t)(r->what - DROP_REASON_COUNT),
+		else if (r->what < REPORT_WAITED)
+			flow_forwarded(&w->flows, r->flow, (uint8_t)(r->what - REPORT_LINK),
 			    r->packets, r->bytes);
+		else
+			flow_waited(
+			    &w->flows, r->flow, r->what - REPORT_WAITED, r->packets, r->bytes);
 	}
 }
 
@@ -418,6 +432,9 @@ static int sleep_ms(struct worker *w)
 {
 	int ms = wheel_sleep_ms(&w->wheel, w->now_ms);
 
+	if (w->held && (ms < 0 || ms > HELD_POLL_MS))
+		ms = HELD_POLL_MS;
+
 	if (w->busy)
 		return 0;
 	/* What was put back is no reason to stay awake. */
@@ -434,6 +451,7 @@ void worker_turn(struct worker *w, bool may_sleep)
 	loop_dispatch(&w->loop);
 	w->busy = mail_drain(w->mail, w->self, MAIL_BUDGET, read_letter, w);
 	stall_retry_paused(w);
+	path_run_held(w);
 	wheel_run(&w->wheel, w->now_ms, timer_due, w);
 	forward_flush_all(w);
 	ask_owners(w);
@@ -538,6 +556,7 @@ struct worker *worker_new(
 	wheel_init(&w->wheel, w->now_ms);
 	wheel_set(&w->wheel, &w->tick, w->now_ms + SWEEP_EVERY_MS);
 	pool_init(&w->pool, config->queue_memory);
+	stall_init(w);
 	peer_table_init(&w->peers);
 	sightings_init(&w->sightings);
 	region_init(&w->region);

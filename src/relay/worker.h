@@ -51,8 +51,6 @@ _Static_assert(SLAB_BYTES <= POOL_MAX, "what is left of a receive can be kept");
 _Static_assert(BATCH_ROOM <= POOL_MAX, "what a send leaves can be kept");
 #define SLICES_MAX 16384
 #define REPORTS_MAX 128
-/* Kinds of reports: drops by reason, forwards by link. */
-#define REPORT_KINDS (DROP_REASON_COUNT + MESH_LINKS_MAX)
 _Static_assert(2 * REPORT_KINDS < REPORTS_MAX, "room for those that name no flow");
 /* Another worker that takes no mail for so long gets its packets dropped instead. */
 #define STUCK_MS 250
@@ -67,6 +65,8 @@ struct relay_config {
 	struct mesh *mesh;     /* NULL: there is no mesh */
 	struct key server_key; /* public */
 	uint32_t flow_limit;
+	bool queue_fifo;           /* what waits for a client stands in one line */
+	bool congestion_changes;   /* by how the path to a client behaves */
 	uint32_t queue_packets;    /* cap on waiting packets by number, 0 none */
 	uint64_t write_timeout_ms; /* 0 none */
 	size_t queue_memory;       /* bytes a worker */
@@ -127,6 +127,8 @@ struct worker {
 	uint32_t now_ds;
 
 	struct pool pool;
+	struct queue_set queues;
+	struct queue_limits client_limits, link_limits; /* of what waits for one */
 	struct peer_table peers;
 	struct sightings sightings;
 	struct flow_table flows;
@@ -138,6 +140,8 @@ struct worker {
 	struct neighbour *neighbour; /* one a worker */
 
 	struct conn *dirty, *dead;
+	struct path *held;      /* of connections whose path has enough for now */
+	uint64_t held_ms;       /* when they were looked at last */
 	struct pool_buf *spent; /* buffers whose frames are being sent */
 	uint8_t *arena;         /* receive buffers of this turn */
 	uint32_t arena_used;
@@ -196,6 +200,8 @@ void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_work
 /* Books dropped packets, on the counters and on their flow wherever that is kept. */
 void worker_drop(struct worker *w, struct flow_ref flow, uint32_t flow_worker, enum drop_reason why,
     bool disco, uint32_t packets, uint64_t bytes);
+/* Notes that a packet of a flow, wherever that is kept, was sent after so many ms. */
+void worker_waited(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t ms);
 /* A line on a connect or disconnect, unless there were too many in this second. */
 bool worker_may_log(struct worker *w, uint32_t *folded);
 
@@ -226,8 +232,12 @@ size_t stream_frame(struct conn *c, const struct iovec *iov, int n);
 bool stream_seal(struct conn *c, const struct batch *b, struct sink *out);
 
 /* stall.c */
+/* The worker's queues: none yet, and their limits. */
+void stall_init(struct worker *w);
 /* The socket took `sent` bytes of these: the others are kept, and packets wait from now on. */
 void stall_block(struct conn *c, const struct iovec *iov, int n, size_t sent);
+/* The socket has enough for now: packets wait until it has sent some. */
+void stall_wait(struct conn *c);
 /* Copies the packets of this turn behind those that wait. */
 void stall_fresh(struct conn *c);
 /* The socket takes bytes again. */
@@ -241,6 +251,10 @@ bool stall_has_room(struct conn *c, uint32_t owner);
 /* The same for mail that has to go on to that worker; if not, it is to be put back. */
 bool stall_may_go_on(struct worker *w, uint32_t to);
 void stall_retry_paused(struct worker *w);
+/* Nothing waits any more: the queue goes. */
+void stall_queue_done(struct conn *c);
+/* A queue of the worker dropped a packet; owner is the connection. */
+void stall_dropped(void *owner, const struct queue_packet *p, enum drop_reason why, bool disco);
 /* The connection ends: drops what waits, leaves the lists. */
 void stall_drop_all(struct conn *c);
 

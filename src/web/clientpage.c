@@ -14,11 +14,13 @@
 #include "web/table.h"
 
 /* Texts of any length stand at the end. */
-#define HEAD_FORMAT \
-	"%-10s %-10s %-22s %-12s %-4s %10s %12s %10s %12s %8s %6s %6s %12s %12s %-16s %s\n"
-#define BODY_FORMAT                                                                         \
-	"%-10s %-10s %-22s %-12s %-4s %10" PRIu64 " %12" PRIu64 " %10" PRIu64 " %12" PRIu64 \
-	" %8" PRIu32 " %6" PRIu32 " %6" PRIu64 " %12" PRIu64 " %12" PRIu64 " %-16s %s\n"
+#define HEAD_FORMAT                                                                               \
+	"%-10s %-10s %-22s %-12s %-4s %10s %12s %10s %12s %8s %6s %6s %12s %12s %8s %8s %7s %7s " \
+	"%-6s %-16s %s\n"
+#define BODY_FORMAT                                                                           \
+	"%-10s %-10s %-22s %-12s %-4s %10" PRIu64 " %12" PRIu64 " %10" PRIu64 " %12" PRIu64   \
+	" %8" PRIu32 " %6" PRIu32 " %6" PRIu64 " %12" PRIu64 " %12" PRIu64 " %8.1f %8" PRIu32 \
+	" %7.1f %7" PRIu64 " %-6s %-16s %s\n"
 
 /* Id of the bit in client_row, name. */
 #define CLIENT_FLAGS(X)          \
@@ -172,7 +174,7 @@ static void text_begin(struct stream *s, struct http_out *o)
 	    v->connections, v->remote, gone(v));
 	http_putf(o, HEAD_FORMAT, "conn#", "key", "address", "since", "home", "rx packets",
 	    "rx bytes", "tx packets", "tx bytes", "queue", "flows", "logins", "node rx", "node tx",
-	    "flags", "app");
+	    "delay ms", "p99 ms", "rtt ms", "retrans", "cc", "flags", "app");
 }
 
 static bool text_row(struct stream *s, struct http_out *o)
@@ -198,7 +200,10 @@ static bool text_row(struct stream *s, struct http_out *o)
 	row_app(row, app);
 	http_putf(o, BODY_FORMAT, conn, key, addr, since, row->home ? "home" : "-", row->rx_packets,
 	    row->rx_bytes, row->tx_packets, row->tx_bytes, row->queue_bytes, row->flows,
-	    row->node_logins, row->node_rx_bytes, row->node_tx_bytes, flags, app);
+	    row->node_logins, row->node_rx_bytes, row->node_tx_bytes,
+	    delays_average(&row->delays, row->tx_packets),
+	    delays_p99(&row->delays, row->tx_packets), row->path.rtt_us / 1000.0,
+	    row->path.retransmits, row->path.known ? row->path.congestion : "-", flags, app);
 	return true;
 }
 
@@ -219,6 +224,27 @@ static json_t *other_json(const struct client_row *row)
 {
 	return json_pack("{sI sI sI}", "flows", table_number(row->other_flows), "packets",
 	    table_number(row->other_packets), "bytes", table_number(row->other_bytes));
+}
+
+/* What waits for it now, and how long what was sent had waited. */
+static json_t *queue_json(const struct client_row *row)
+{
+	return json_pack("{sI so so}", "oldest_ms", table_number(row->queue_ms), "delay",
+	    table_delays(&row->delays, row->tx_packets), "dropped", table_drops(row->dropped));
+}
+
+/* What the kernel knows of its socket; null of a node that isn't connected here. */
+static json_t *path_json(const struct client_row *row)
+{
+	const struct path_view *v = &row->path;
+
+	if (!v->known)
+		return json_null();
+	return json_pack("{sf sf sI sI sI sI sI sI ss}", "rtt_ms", v->rtt_us / 1000.0, "rtt_min_ms",
+	    v->rtt_least_us / 1000.0, "retransmits", table_number(v->retransmits), "unsent_bytes",
+	    table_number(v->unsent), "unsent_limit", table_number(v->lowat), "held_limit",
+	    table_number(v->window), "window_bytes", table_number(v->cwnd), "bytes_per_s",
+	    table_number(v->delivery_rate), "congestion", v->congestion);
 }
 
 static json_t *node_json(const struct client_row *row)
@@ -247,14 +273,15 @@ static bool json_row(struct stream *s, struct http_out *o)
 	row_app(row, app);
 	if (row->number)
 		table_time(s->reader.shot, row->since_ms, since);
-	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so si}", "key", key,
-	    "conn", table_number(row->number), "connected", row->number != 0, "remote",
+	object = json_pack("{ss sI sb sb ss si ss ss sb ss sI sI sI sI sI sI so so so so si}",
+	    "key", key, "conn", table_number(row->number), "connected", row->number != 0, "remote",
 	    (int)client_remote(row), "via", via, "forwarders", (int)row->forwarders, "addr", addr,
 	    "since", since, "home", (int)row->home, "app", app, "rx_packets",
 	    table_number(row->rx_packets), "rx_bytes", table_number(row->rx_bytes), "tx_packets",
 	    table_number(row->tx_packets), "tx_bytes", table_number(row->tx_bytes), "queue_bytes",
-	    table_number(row->queue_bytes), "flows", table_number(row->flows), "other",
-	    other_json(row), "node", node_json(row), "worker", (int)row->worker);
+	    table_number(row->queue_bytes), "flows", table_number(row->flows), "queue",
+	    queue_json(row), "path", path_json(row), "other", other_json(row), "node",
+	    node_json(row), "worker", (int)row->worker);
 	CHECK(object);
 #define X(bit, name) json_object_set_new(object, #bit, json_boolean(row->bit));
 	CLIENT_FLAGS(X)

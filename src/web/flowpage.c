@@ -130,6 +130,14 @@ static json_t *drops_json(
 	return drops;
 }
 
+/* Packets of a flow that were sent on, by this node or the next. */
+static uint64_t flow_sent(const struct flow_row *row)
+{
+	uint64_t dropped = drops_sum(row->drop_packets);
+
+	return row->packets > dropped ? row->packets - dropped : 0;
+}
+
 static void json_row_text(struct flow_stream *f, const struct flow_row *row,
     const struct flow_rate *rate, struct http_out *o)
 {
@@ -143,7 +151,7 @@ static void json_row_text(struct flow_stream *f, const struct flow_row *row,
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->first_ds), first);
 	table_time(f->stream.reader.shot, ds_to_ms(f, row->last_ds), last);
 	table_put_json(
-	    o, json_pack("{sI ss ss ss ss sI sI sI sI sI sI sI sI so sI sI ss ss}", "conn",
+	    o, json_pack("{sI ss ss ss ss sI sI sI sI sI sI sI sI so so sI sI ss ss}", "conn",
 		   table_number(row->conn_number), "src", src, "dst", dst, "recv_from", from,
 		   "fwded_to", to, "packets", table_number(row->packets), "bytes",
 		   table_number(row->bytes), "disco_packets", table_number(row->disco_packets),
@@ -151,7 +159,8 @@ static void json_row_text(struct flow_stream *f, const struct flow_row *row,
 		   table_number(row->fwded_packets), "fwded_bytes", table_number(row->fwded_bytes),
 		   "dropped_packets", table_number(drops_sum(row->drop_packets)), "dropped_bytes",
 		   table_number(drops_sum(row->drop_bytes)), "drops",
-		   drops_json(row->drop_packets, row->drop_bytes), "bytes_per_s",
+		   drops_json(row->drop_packets, row->drop_bytes), "queue_delay",
+		   table_delays(&row->delays, flow_sent(row)), "bytes_per_s",
 		   table_number(rate->bytes_per_s), "packets_per_s",
 		   table_number(rate->packets_per_s), "first_active", first, "last_active", last));
 }

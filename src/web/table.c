@@ -41,6 +41,24 @@ void table_key(const struct key *k, char out[KEY_TEXT_LEN])
 		key_text(k, out);
 }
 
+json_t *table_delays(const struct delays *d, uint64_t sent)
+{
+	return json_pack("{sI sI sf sI}", "waited", table_number(d->packets), "last_ms",
+	    table_number(d->last_ms), "average_ms", delays_average(d, sent), "p99_ms",
+	    table_number(delays_p99(d, sent)));
+}
+
+json_t *table_drops(const uint64_t packets[DROP_REASON_COUNT])
+{
+	json_t *drops = json_object();
+
+	for (int r = 0; r < DROP_REASON_COUNT; r++)
+		if (packets[r])
+			json_object_set_new(
+			    drops, drop_reason_label[r], json_integer(table_number(packets[r])));
+	return drops;
+}
+
 void table_put_json(struct http_out *o, json_t *object)
 {
 	char text[STREAM_ROW_MAX];

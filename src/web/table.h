@@ -7,6 +7,8 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/counter.h"
+#include "base/delay.h"
 #include "base/key.h"
 #include "web/gather.h"
 #include "wire/http_out.h"
@@ -27,6 +29,10 @@ static inline json_int_t table_number(uint64_t n)
 {
 	return (json_int_t)n;
 }
+/* How long packets waited, of so many that were sent. */
+json_t *table_delays(const struct delays *d, uint64_t sent);
+/* Dropped packets by reason, those there are. */
+json_t *table_drops(const uint64_t packets[DROP_REASON_COUNT]);
 /* Appends an object and gives it back to jansson. It is never NULL but when memory is out. */
 void table_put_json(struct http_out *o, json_t *object);
 

@@ -52,11 +52,11 @@ static void sum_flows(struct sums *s, const struct flow_table *t)
 		s->bytes += f->bytes;
 		s->disco += f->disco_packets;
 		add_mesh(s, f, &t->mesh[i]);
-		if (f->drops == FLOW_NONE)
+		if (f->trouble == FLOW_NONE)
 			continue;
 		for (int r = 0; r < DROP_REASON_COUNT; r++) {
-			s->drop_packets[r] += t->drops[f->drops].packets[r];
-			s->drop_bytes[r] += t->drops[f->drops].bytes[r];
+			s->drop_packets[r] += t->trouble[f->trouble].packets[r];
+			s->drop_bytes[r] += t->trouble[f->trouble].bytes[r];
 		}
 	}
 }
@@ -96,16 +96,15 @@ static void sum_waiting(struct waiting *sum, const struct worker *w)
 		else
 			sum->conns++;
 		CHECK(!c->dead && c->control_len <= CONTROL_MAX + 8192);
-		for (int kind = 0; kind < KIND_COUNT; kind++) {
-			const struct waitq *q = &c->wait[kind];
+		CHECK(!c->fresh[KIND_OTHER].first && !c->fresh[KIND_DISCO].first);
+		if (c->queue) {
+			const struct queue *q = c->queue;
+			uint32_t packets = q->packets + q->disco.packets;
 
-			CHECK(!c->fresh[kind].first);
-			CHECK(c->blocked || q->packets == 0);
-			CHECK(q->bytes <=
-			      (c->is_link ? LINK_WAIT_BYTES_MAX : WAIT_BYTES_MAX) + FRAME_MAX);
-			sum->packets += q->packets;
+			CHECK(c->blocked && q->memory <= q->limits->memory);
+			sum->packets += packets;
 			sum->bytes += q->bytes;
-			sum->payload += conn_payload(c, q->bytes, q->packets);
+			sum->payload += conn_payload(c, q->bytes, packets);
 		}
 	}
 }

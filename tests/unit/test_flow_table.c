@@ -121,8 +121,9 @@ static void check_sums(const struct model *m)
 		sum.bytes += f->bytes;
 		sum.disco_packets += f->disco_packets;
 		sum.disco_bytes += f->disco_bytes;
-		if (f->drops != FLOW_NONE)
-			add_drops(&sum, m->t.drops[f->drops].packets, m->t.drops[f->drops].bytes);
+		if (f->trouble != FLOW_NONE)
+			add_drops(
+			    &sum, m->t.trouble[f->trouble].packets, m->t.trouble[f->trouble].bytes);
 	}
 	assert_memory_equal(&sum, &m->all, sizeof(sum));
 }
@@ -241,7 +242,7 @@ static void test_share(void **state)
 	assert_int_not_equal(m->t.slot[oldest].gen, ref.gen);
 	drop(m, ref);
 	for (uint32_t i = 0; i < m->t.touched; i++)
-		assert_int_equal(m->t.slot[i].drops, FLOW_NONE);
+		assert_int_equal(m->t.slot[i].trouble, FLOW_NONE);
 	check(m);
 	model_free(m);
 }
@@ -315,13 +316,13 @@ static void test_drop_records(void **state)
 		drop(m, ref[i]);
 		drop(m, ref[i]);
 	}
-	assert_int_equal(m->t.drops_touched, m->t.drops_cap);
+	assert_int_equal(m->t.trouble_touched, m->t.trouble_cap);
 	for (uint32_t i = 0; i < n; i++)
-		assert_int_equal(m->t.slot[ref[i].slot].drops != FLOW_NONE, i < m->t.drops_cap);
+		assert_int_equal(m->t.slot[ref[i].slot].trouble != FLOW_NONE, i < m->t.trouble_cap);
 	check(m);
 	flow_set_fini(&m->t, &m->set[0]);
 	drop(m, ref[CAP - 1]);
-	assert_int_not_equal(m->t.slot[ref[CAP - 1].slot].drops, FLOW_NONE);
+	assert_int_not_equal(m->t.slot[ref[CAP - 1].slot].trouble, FLOW_NONE);
 	check(m);
 	/* Names that never were any. */
 	drop(m, (struct flow_ref){.slot = FLOW_NONE});

@@ -250,6 +250,12 @@ static void test_duplicates(void **state)
 	bed_fini(&b);
 }
 
+/* Packets that wait for a connection. */
+static uint32_t queued(const struct conn *c)
+{
+	return c->queue ? c->queue->packets : 0;
+}
+
 /* A receiver that does not read: bounded, drops the oldest, books each on its flow, and the sums of
  * sent and dropped are what was received. */
 static void test_slow_receiver(void **state)
@@ -276,8 +282,8 @@ static void test_slow_receiver(void **state)
 	bed_turns(&b, 3);
 	for (uint32_t i = 0; i < b.worker[0]->nconns; i++)
 		if (b.worker[0]->conn[i].conn)
-			waiting += b.worker[0]->conn[i].conn->wait[KIND_OTHER].packets;
-	assert_true(waiting > 0 && waiting <= WAIT_BYTES_MAX / LEN + 1);
+			waiting += queued(b.worker[0]->conn[i].conn);
+	assert_true(waiting > 0 && waiting <= WAIT_MEMORY_MAX / LEN);
 	n = bed_counters(&b);
 	dropped = n.drop_packets[DROP_QUEUE_HEAD][KIND_OTHER];
 	assert_true(dropped > 0);
@@ -288,8 +294,8 @@ static void test_slow_receiver(void **state)
 		const struct flow_table *t = &b.worker[i]->flows;
 
 		assert_int_equal(t->used, 1);
-		assert_int_not_equal(t->slot[0].drops, FLOW_NONE);
-		dropped -= t->drops[t->slot[0].drops].packets[DROP_QUEUE_HEAD];
+		assert_int_not_equal(t->slot[0].trouble, FLOW_NONE);
+		dropped -= t->trouble[t->slot[0].trouble].packets[DROP_QUEUE_HEAD];
 	}
 	assert_int_equal(dropped, 0);
 	logout(&b, &to);
@@ -383,8 +389,8 @@ static void test_flow_sums(void **state)
 				continue;
 			packets += f->packets;
 			bytes += f->bytes;
-			if (f->drops != FLOW_NONE)
-				drops += t->drops[f->drops].packets[DROP_UNKNOWN_DEST];
+			if (f->trouble != FLOW_NONE)
+				drops += t->trouble[f->trouble].packets[DROP_UNKNOWN_DEST];
 		}
 	}
 	n = bed_counters(&b);

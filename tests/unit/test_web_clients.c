@@ -34,6 +34,20 @@ static struct client_row *add_row(struct client_part *p, uint8_t key, uint64_t n
 		r->tx_packets = 4;
 		r->tx_bytes = 50;
 		r->queue_bytes = 77;
+		r->queue_ms = 12;
+		r->dropped[DROP_QUEUE_HEAD] = 9;
+		delays_note(&r->delays, delay_bucket(30), 4, 120);
+		r->path = (struct path_view){
+		    .known = true,
+		    .congestion = "bbr",
+		    .rtt_us = 51500,
+		    .rtt_least_us = 50000,
+		    .retransmits = 6,
+		    .unsent = 4000,
+		    .lowat = 16384,
+		    .cwnd = 14480,
+		    .delivery_rate = 2500000,
+		};
 		r->other_flows = 3;
 		r->other_bytes = 333;
 		r->flows = 5;
@@ -107,6 +121,36 @@ static void test_json(void **state)
 	fetch_free(f);
 }
 
+/* Where packets wait, and what the kernel knows of the way. */
+static void test_queue(void **state)
+{
+	struct fetch *f = clients_page_of(CLIENTS "?format=json");
+	json_t *page = json_of(f), *rows = json_object_get(page, "clients"), *r, *q, *path;
+
+	r = json_array_get(rows, 0);
+	q = json_object_get(r, "queue");
+	assert_int_equal(json_integer_value(json_object_get(q, "oldest_ms")), 12);
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_object_get(q, "dropped"), "queue_head")), 9);
+	q = json_object_get(q, "delay");
+	assert_int_equal(json_integer_value(json_object_get(q, "waited")), 4);
+	assert_float_equal(json_real_value(json_object_get(q, "average_ms")), 30, 1e-9);
+	assert_int_equal(json_integer_value(json_object_get(q, "p99_ms")), 30);
+	path = json_object_get(r, "path");
+	assert_float_equal(json_real_value(json_object_get(path, "rtt_ms")), 51.5, 1e-9);
+	assert_float_equal(json_real_value(json_object_get(path, "rtt_min_ms")), 50, 1e-9);
+	assert_int_equal(json_integer_value(json_object_get(path, "retransmits")), 6);
+	assert_int_equal(json_integer_value(json_object_get(path, "unsent_bytes")), 4000);
+	assert_int_equal(json_integer_value(json_object_get(path, "unsent_limit")), 16384);
+	assert_int_equal(json_integer_value(json_object_get(path, "window_bytes")), 14480);
+	assert_int_equal(json_integer_value(json_object_get(path, "bytes_per_s")), 2500000);
+	assert_string_equal(json_string_value(json_object_get(path, "congestion")), "bbr");
+	/* Of who isn't connected here the kernel knows nothing. */
+	assert_true(json_is_null(json_object_get(json_array_get(rows, 2), "path")));
+	json_decref(page);
+	fetch_free(f);
+}
+
 static void test_mesh(void **state)
 {
 	struct fetch *f = clients_page_of(CLIENTS "?format=json");
@@ -135,6 +179,7 @@ static void test_text(void **state)
 	assert_non_null(strstr(f->body, "\nnumber connections: 2\nreached by the mesh: 1\n"
 					"nodes that have gone: 1\n"));
 	assert_non_null(strstr(f->body, "192.0.2.1:4567         61 secs "));
+	assert_non_null(strstr(f->body, "     30.0       30    51.5       6 bbr    active,"));
 	assert_non_null(strstr(f->body, " active,notideal,tls,ws <b>\"\\??&\n"));
 	assert_non_null(strstr(f->body, "\n-          [CQkJC] "));
 	assert_non_null(strstr(f->body, " active,mesh,tls,watcher xxx"));
@@ -196,6 +241,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_json),
+	    T(test_queue),
 	    T(test_mesh),
 	    T(test_text),
 	    T(test_query),

@@ -75,7 +75,8 @@ static void check_sums(const json_t *page)
 static void test_json(void **state)
 {
 	struct fetch *f = flows_page_of(FLOWS "?format=json");
-	json_t *page = json_of(f), *flow, *drops;
+	json_t *page = json_of(f), *flow, *drops, *delay;
+	int64_t sent;
 	char key[KEY_TEXT_LEN];
 	struct key k = make_key(0);
 
@@ -87,7 +88,7 @@ static void test_json(void **state)
 	assert_true(json_number_value(json_object_get(page, "interval_s")) == 1.0);
 	check_sums(page);
 	flow = json_array_get(json_object_get(page, "flows"), 0);
-	assert_int_equal(json_object_size(flow), 18);
+	assert_int_equal(json_object_size(flow), 19);
 	key_text(&k, key);
 	assert_string_equal(text_of(flow, "src"), key);
 	assert_string_equal(text_of(flow, "recv_from"), "");
@@ -108,6 +109,14 @@ static void test_json(void **state)
 	assert_int_equal(json_object_size(drops), 2);
 	assert_int_equal(int_of(json_object_get(drops, "queue_head"), "bytes"), 20);
 	assert_int_equal(int_of(json_object_get(drops, "unknown_dest"), "packets"), 1);
+	/* Three of those that were sent waited 40 ms each. */
+	delay = json_object_get(flow, "queue_delay");
+	sent = int_of(flow, "packets") - 3;
+	assert_int_equal(int_of(delay, "waited"), 3);
+	assert_int_equal(int_of(delay, "last_ms"), 40);
+	assert_float_equal(
+	    json_real_value(json_object_get(delay, "average_ms")), 120.0 / (double)sent, 0.01);
+	assert_int_equal(int_of(delay, "p99_ms"), sent < 300 ? 50 : 0);
 	drops = json_object_get(json_object_get(page, "other"), "drops");
 	assert_int_equal(int_of(json_object_get(drops, "dup_client"), "bytes"), 33);
 	assert_int_equal(int_of(json_object_get(page, "other"), "flows"), 3);

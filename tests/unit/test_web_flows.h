@@ -97,6 +97,7 @@ static inline void second_parts(void)
 	add_row(p, 0, 1, 3000);
 	r = add_row(p, 3, 8, 400); /* another flow in the slot of the one before */
 	r->drop_packets[DROP_QUEUE_HEAD] = 2;
+	delays_note(&r->delays, delay_bucket(40), 3, 120);
 	r->drop_bytes[DROP_QUEUE_HEAD] = 20;
 	r->drop_packets[DROP_UNKNOWN_DEST] = 1;
 	r->drop_bytes[DROP_UNKNOWN_DEST] = 10;

@@ -156,10 +156,10 @@ static void test_values(void **state)
 	counters_write(&threads[1], 12);
 	counters_write(&threads[1], 1000);
 	counters_rtt(&threads[0], 15000);
-	counters_observe(&threads[0], H_MESH_BATCH, 0);
-	counters_observe(&threads[0], H_MESH_BATCH, 1000);
-	counters_observe(&threads[1], H_MESH_BATCH, 1001);
-	counters_observe(&threads[1], H_MESH_LOOPS, 3);
+	counters_observe(&threads[0], H_MESH_BATCH, 0, 1);
+	counters_observe(&threads[0], H_MESH_BATCH, 1000, 1);
+	counters_observe(&threads[1], H_MESH_BATCH, 1001, 1);
+	counters_observe(&threads[1], H_MESH_LOOPS, 3, 1);
 	f = get_varz();
 	assert_line(f, "derp_buffered_write_frames_bucket{le=\"1\"} 0");
 	assert_line(f, "derp_buffered_write_frames_bucket{le=\"15\"} 2");

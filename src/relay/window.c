@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/window.h"
+
+#include <string.h>
+
+#include "base/check.h"
+
+#define MARGIN_MIN_US 5000
+#define MARGIN_MAX_US 100000
+/* A rate is measured over a round trip, but not over less than this. */
+#define RATE_OVER_US 50000
+#define BYTES_MIN (6u << 10)
+/* So many rates in a row that are no quarter higher: the path is full. */
+#define SAME_MAX 3
+#define DRAIN_EVERY_US 10000000u
+
+uint64_t window_rate(const struct window *w)
+{
+	uint64_t most = 0;
+
+	for (int i = 0; i < WINDOW_RATES; i++)
+		most = MAX(most, w->rate[i]);
+	return most;
+}
+
+static void note_rtt(struct window *w, const struct window_sample *s)
+{
+	if (!w->base_us || s->rtt_us < w->base_us)
+		w->base_us = s->rtt_us;
+	/* Later it may be that of another path. */
+	if (!w->begun && s->least_us && s->least_us < w->base_us)
+		w->base_us = s->least_us;
+	w->begun = true;
+	w->margin_us = MIN(MAX(MAX(w->base_us / 8, 3 * s->jitter_us), (uint32_t)MARGIN_MIN_US),
+	    (uint32_t)MARGIN_MAX_US);
+}
+
+/* A rate tells what the path can take when there was always enough to send: with us, or in its
+ * buffer. True when there is a new one. */
+static bool note_rate(struct window *w, const struct window_sample *s)
+{
+	uint64_t us = s->now_us - w->since_us;
+	bool full = s->rtt_us > w->base_us + w->margin_us / 2;
+
+	if (!w->since_us || !(s->busy || full)) {
+		w->since_us = s->now_us;
+		w->since_delivered = s->delivered;
+		return false;
+	}
+	if (us < MAX(w->base_us, (uint32_t)RATE_OVER_US))
+		return false;
+	w->rate[w->next_rate++ % WINDOW_RATES] = (s->delivered - w->since_delivered) * 1000000 / us;
+	w->since_us = s->now_us;
+	w->since_delivered = s->delivered;
+	return true;
+}
+
+/* As BBR tells that its start is over. */
+static void note_full(struct window *w, uint64_t rate)
+{
+	if (rate > w->full_rate + w->full_rate / 4) {
+		w->full_rate = rate;
+		w->same = 0;
+	} else if (++w->same >= SAME_MAX) {
+		w->full = true;
+	}
+}
+
+/* Two round trips with the buffer empty, of which the second counts: the base is what it shows.
+ * When that is clearly less than before, there was a standing queue, and it goes on. */
+static void drain(struct window *w, const struct window_sample *s)
+{
+	if (!w->draining && s->now_us >= w->drain_us) {
+		w->draining = true;
+		w->drain_us = s->now_us;
+		w->drained_us = UINT32_MAX;
+	}
+	if (!w->draining || s->now_us < w->drain_us + s->rtt_us)
+		return;
+	w->drained_us = MIN(w->drained_us, s->rtt_us);
+	if (s->now_us < w->drain_us + 2 * (uint64_t)s->rtt_us)
+		return;
+	w->draining = false;
+	w->drain_us = s->now_us;
+	if (w->drained_us >= w->base_us - w->base_us / 32)
+		w->drain_us += DRAIN_EVERY_US;
+	w->base_us = w->drained_us;
+}
+
+static uint64_t pipe_bytes(const struct window *w, uint64_t rate)
+{
+	uint64_t us = w->draining ? w->base_us - w->base_us / 10 : w->base_us + w->margin_us;
+
+	return MAX(rate * us / 1000000, (uint64_t)BYTES_MIN);
+}
+
+/* It was learnt on another path than this seems to be. */
+static void relearn(struct window *w, const struct window_sample *s, uint64_t rate)
+{
+	w->base_us = s->rtt_us;
+	w->top = rate;
+	w->draining = false;
+	w->drain_us = s->now_us;
+}
+
+void window_sample(struct window *w, const struct window_sample *s)
+{
+	uint64_t rate;
+	bool complete;
+
+	note_rtt(w, s);
+	complete = note_rate(w, s);
+	rate = window_rate(w);
+	if (complete)
+		note_full(w, rate);
+	if (!w->held && rate && s->rtt_us > w->base_us + w->margin_us) {
+		w->held = w->full = true;
+		w->drain_us = s->now_us + DRAIN_EVERY_US;
+	}
+	if (w->held && complete) {
+		w->top = MAX(w->top, rate);
+		if (rate < w->top - w->top / 3)
+			relearn(w, s, rate);
+	}
+	if (w->held)
+		drain(w, s);
+	w->bytes = w->held ? pipe_bytes(w, rate) : UINT64_MAX;
+}

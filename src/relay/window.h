@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * window.h: how many bytes the kernel may hold for a client, sent and unsent, so that they fill the
+ * path and not the buffers along it.
+ *
+ * The kernel's congestion control finds the path's limit by filling the bottleneck's buffer until
+ * packets are lost; behind each loss everything waits for its repetition. So once the round-trip
+ * time under load shows that the path is full, no more is given to the socket than what the path
+ * delivers in its round-trip time without load and a little more (as BBR's model has it: bandwidth
+ * times delay). Until then the kernel alone decides:
+ *
+ *   OPEN   no limit, until the round-trip time has grown by the margin
+ *   HELD   rate × (base + margin); now and then a little less than rate × base for two round trips,
+ *          so that the buffer is empty and the base can be measured anew
+ *
+ * When the rate falls by a third, the path has become slower or longer, or others fill its buffer.
+ * The base is then what the round-trip time is now, and goes down from there as far as the buffer
+ * can be emptied: so a standing queue of ours goes, and others' is competed with.
+ *
+ * A pure model: samples in, bytes out.
+ */
+#ifndef SLUICE_RELAY_WINDOW_H
+#define SLUICE_RELAY_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WINDOW_RATES 8
+
+struct window_sample {
+	uint64_t now_us;
+	uint64_t delivered; /* bytes that the client has acknowledged, ever */
+	uint32_t rtt_us;    /* smoothed */
+	uint32_t least_us;  /* the least ever seen, 0: not known */
+	uint32_t jitter_us; /* its mean deviation */
+	bool busy;          /* there was always something to send since the sample before */
+};
+
+/* Zero: nothing is known. */
+struct window {
+	bool held;
+	bool full;          /* the rate grows no more, or held: the path takes all it can */
+	uint32_t same;      /* rates in a row that were no higher */
+	uint64_t full_rate; /* than this */
+	uint32_t base_us;   /* round-trip time without load, 0: not known */
+	uint32_t margin_us; /* how much more may be in flight, in time */
+	uint64_t since_us, since_delivered; /* when the rate under way began; 0: none is */
+	uint64_t rate[WINDOW_RATES];        /* the last ones in bytes/s, under load */
+	uint32_t next_rate;
+	bool begun;        /* the least round-trip time ever has been looked at */
+	uint64_t drain_us; /* when the buffer is to be emptied next, or since when it is, */
+	bool draining;
+	uint32_t drained_us; /* and the least round-trip time then */
+	uint64_t top;        /* the highest rate since the base was learnt */
+	uint64_t bytes;      /* what the kernel may hold, UINT64_MAX: no limit */
+};
+
+void window_sample(struct window *w, const struct window_sample *s);
+/* The rate that the path is known to take, bytes/s; 0: not known. */
+uint64_t window_rate(const struct window *w);
+
+#endif
