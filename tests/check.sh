@@ -5,8 +5,8 @@
 #
 # The last line is `N passed, N failed, N skipped`; it is also left in build/check-summary. What was
 # counted: unit tests (cmocka's cases), replays of the fuzz corpora, scenario tests, interop tests,
-# loads of `sluice bench`, and the layers. A failing part shows its log. Exit status: 0 when nothing
-# failed.
+# loads of `sluice bench`, the test bed for long lines, and the layers. A failing part shows its
+# log. Exit status: 0 when nothing failed.
 #
 # Go builds upstream's derper, which the mesh tests want beside ours.
 #
@@ -100,6 +100,18 @@ interop() {
 	fi
 }
 
+# Real nodes on a long line, for a moment; where that can't be it is skipped, loudly.
+wan() {
+	local log=$dir/check-logs/$1-wan.log status=0
+	"$python" tests/bench/wan/wan --quick --quiet --sluice "$dir/sluice" >"$log" 2>&1 </dev/null || status=$?
+	if [ $status -eq 77 ]; then
+		grep -m 1 SKIPPED "$log" >&2
+		add "$1: wan" 0 "$log" "0 passed, 0 failed, 1 skipped"
+	else
+		add "$1: wan" $status "$log" "$(one "$log" $status)"
+	fi
+}
+
 # Builds derper once, for scenario tests with both in a region; without Go these are skipped, loudly.
 find_derper() {
 	local log=$dir/check-logs/derper.log
@@ -155,6 +167,7 @@ check_plain() {
 	tests plain
 	run "plain: bench" count_smoke "$python" tests/bench/smoke "$dir/sluice"
 	interop plain
+	wan plain
 }
 
 # The other ways in which records can be sealed and opened: without ipsec-mb, and by OpenSSL.
