@@ -157,6 +157,7 @@ static void look(struct conn *c)
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 	uint64_t held;
+	uint32_t lowat;
 
 	p->room = BATCH_BYTES;
 	p->full = false;
@@ -176,10 +177,12 @@ static void look(struct conn *c)
 		return;
 	}
 	p->had = UINT64_MAX;
+	/* Where the kernel doesn't let us set it, it does not tell when there is less either. */
+	lowat = p->lowat ? p->lowat : UINT32_MAX;
 	/* The kernel fills the segment at the end of its queue, up to 64 KiB, whatever its limit:
 	 * we keep to that ourselves. */
-	if (info.tcpi_notsent_bytes < p->lowat)
-		p->room = MIN(p->lowat - info.tcpi_notsent_bytes, p->window.bytes - held);
+	if (info.tcpi_notsent_bytes < lowat)
+		p->room = MIN(lowat - info.tcpi_notsent_bytes, p->window.bytes - held);
 }
 
 size_t path_room(struct conn *c)
