@@ -499,6 +499,8 @@ static void send_batch(struct conn *c, struct batch *b)
 	sent = forward_send_iov(c, iov, b->n);
 	if (sent > 0)
 		path_sent(c, (size_t)sent);
+	if (sent > 0 && c->blocked)
+		c->unacked += (int)sent;
 	if (sent >= 0 && (size_t)sent < bytes)
 		stall_block(c, iov, b->n, (size_t)sent);
 	count(&w->counters, C_CYCLES_SEAL, t1 - t0);

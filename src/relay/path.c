@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "io/congestion.h"
 #include "relay/batch.h"
+#include "relay/link.h"
 #include "relay/worker.h"
 
 /* Who was sent no more than this, ever, needs no care. */
@@ -84,7 +85,7 @@ static void set_law(struct conn *c)
 
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
 	if (!p->window.full)
-		p->target_ms = WAIT_AGE_MAX_MS;
+		p->target_ms = c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS;
 	else if (p->losses.lossy)
 		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, (uint32_t)TARGET_MS);
 	else

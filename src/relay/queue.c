@@ -12,6 +12,8 @@
 #define DISCO_PART 4
 /* Bytes that disco may be ahead of the lines; then it takes turns with them. */
 #define DISCO_AHEAD (16u << 10)
+/* A line is dropped from no faster than after so many drops in a row. */
+#define CODEL_COUNT_MAX (1u << 20)
 /* Lines that are dropped from for one packet when the worker's memory is used up. */
 #define SQUEEZE_MAX 64
 
@@ -385,7 +387,7 @@ static void flow_police(struct queue *q, struct queue_flow *f, uint32_t now)
 	}
 	while (f->dropping && reached(now, f->drop_at)) {
 		flow_drop_head(q, f, DROP_QUEUE_HEAD);
-		f->count++;
+		f->count = MIN(f->count + 1, CODEL_COUNT_MAX);
 		f->dropping = codel_above(q, f, now);
 		f->drop_at += codel_gap(q, f->count);
 	}
@@ -447,7 +449,7 @@ void queue_pop(struct queue *q, struct pool_buf **spent)
 
 	if (disco_first(q)) {
 		b = disco_shift(q);
-		q->disco_debt += packet_at(b)->len;
+		q->disco_debt = MIN(q->disco_debt + packet_at(b)->len, 2 * DISCO_AHEAD);
 	} else {
 		CHECK(f && f->list.head);
 		b = flow_shift(q, f);

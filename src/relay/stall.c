@@ -43,7 +43,8 @@ static void stall_progress(struct conn *c)
 bool stall_still_moves(struct conn *c)
 {
 	/* The kernel asks for more only when half its queue has gone: a slow link may need longer
-	 * than the deadline for that. Nothing was added while it was blocked: less is progress. */
+	 * than the deadline for that. What was added while it was blocked is in c->unacked: less is
+	 * progress. */
 	if (!c->blocked || unacked(c) >= c->unacked)
 		return false;
 	stall_progress(c);
@@ -202,6 +203,8 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 		return;
 	}
 	sent = forward_send_iov(c, &iov[1], 1);
+	if (sent > 0 && c->blocked)
+		c->unacked += (int)sent;
 	if (sent >= 0 && (size_t)sent < len)
 		stall_block(c, &iov[1], 1, (size_t)sent);
 }

@@ -413,7 +413,8 @@ static inline uint32_t bed_pop(struct bed *b, uint32_t queue)
 	assert_int_equal(
 	    disco, q->disco.packets > 0 && (q->packets == 0 || q->ahead < BED_DISCO_AHEAD));
 	if (disco)
-		q->ahead += len;
+		q->ahead =
+		    q->ahead + len < 2 * BED_DISCO_AHEAD ? q->ahead + len : 2 * BED_DISCO_AHEAD;
 	else
 		q->ahead -= len < q->ahead ? len : q->ahead;
 	assert_true(b->now_ms - p->at_ms <= b->limits.age_ms);

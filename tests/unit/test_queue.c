@@ -340,6 +340,7 @@ static void test_codel(void **state)
 {
 	begin(POOL, (struct queue_limits)LIMITS);
 	bed.lawless = false;
+	bed.lawless = false;
 	bed.queue[0].q->target_ms = 5;
 	bed.queue[0].q->interval_ms = 100;
 	/* Nothing before an interval has passed; then the faster the longer it lasts: at 105, 205,
@@ -360,6 +361,7 @@ static void test_codel(void **state)
 static void test_floor(void **state)
 {
 	begin(POOL, (struct queue_limits)LIMITS);
+	bed.lawless = false;
 	bed.queue[0].q->target_ms = 5;
 	bed.queue[0].q->interval_ms = 20;
 	for (uint32_t src = 0; src < 20; src++)
@@ -446,12 +448,37 @@ static void test_end(void **state)
 	bed_fini(&bed);
 }
 
+/* Who never slows down is dropped from for hours: the number of drops has an end. */
+static void test_count(void **state)
+{
+	struct queue_flow *f;
+
+	begin(POOL, (struct queue_limits)LIMITS);
+	bed.lawless = false;
+	bed.queue[0].q->target_ms = 5;
+	bed.queue[0].q->interval_ms = 100;
+	push_many(0, 1, COMMON, 200);
+	bed.now_ms += 6;
+	bed_pop(&bed, 0);
+	f = bed.queue[0].q->old.first ? bed.queue[0].q->old.first : bed.queue[0].q->fresh.first;
+	f->dropping = true;
+	f->above_at = f->drop_at = bed.now_ms;
+	f->count = (1u << 24) - 3;
+	for (int i = 0; i < 8; i++) {
+		bed.now_ms += 10;
+		bed_pop(&bed, 0);
+	}
+	assert_true(bed.dropped > 8 && f->count <= 1u << 20);
+	bed_fini(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_lengths),
 	    cmocka_unit_test(test_small),
 	    cmocka_unit_test(test_disco),
+	    cmocka_unit_test(test_count),
 	    cmocka_unit_test(test_memory),
 	    cmocka_unit_test(test_many_sources),
 	    cmocka_unit_test(test_depth),
