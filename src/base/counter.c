@@ -38,22 +38,17 @@ HISTOGRAMS(X)
 void counters_observe(struct counters *c, enum histogram h, uint32_t n, uint64_t times)
 {
 	const struct histogram_info *info = &histogram_info[h];
-	size_t b = 0;
+	uint32_t b = bound_index(info->bound, info->n, n);
 
-	while (b < info->n && n > info->bound[b])
-		b++;
 	tally(&c->histogram[h].bucket[b], times);
 	tally(&c->histogram[h].sum, n * times);
 }
 
 void counters_rtt(struct counters *c, uint32_t us)
 {
-	static const uint32_t bounds_ms[] = {10, 20, 50, 100, 150, 250, 500};
-	size_t b = 0;
+	static const uint32_t bound_us[] = {10000, 20000, 50000, 100000, 150000, 250000, 500000};
 
-	while (b < ARRAY_LEN(bounds_ms) && us > bounds_ms[b] * 1000)
-		b++;
-	count(c, (enum counter)(C_RTT_10 + b), 1);
+	count(c, (enum counter)(C_RTT_10 + bound_index(bound_us, ARRAY_LEN(bound_us), us)), 1);
 }
 
 void counters_add(struct counters *sum, const struct counters *c)

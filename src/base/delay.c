@@ -9,11 +9,7 @@ _Static_assert(ARRAY_LEN(bound) == DELAY_BUCKETS - 1, "one bucket is beyond the 
 
 uint32_t delay_bucket(uint32_t ms)
 {
-	uint32_t b = 0;
-
-	while (b < ARRAY_LEN(bound) && ms > bound[b])
-		b++;
-	return b;
+	return bound_index(bound, ARRAY_LEN(bound), ms);
 }
 
 void delays_note(struct delays *d, uint32_t bucket, uint32_t packets, uint64_t sum_ms)

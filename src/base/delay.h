@@ -9,6 +9,16 @@
 
 #include <stdint.h>
 
+/* Which of n rising bounds is the first that v does not exceed; n when it exceeds all. */
+static inline uint32_t bound_index(const uint32_t *bound, uint32_t n, uint32_t v)
+{
+	uint32_t i = 0;
+
+	while (i < n && v > bound[i])
+		i++;
+	return i;
+}
+
 /* Upper bounds in ms. */
 #define DELAY_BOUNDS 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 250, 1000
 #define DELAY_BUCKETS 16 /* the last is beyond the bounds */

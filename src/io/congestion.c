@@ -26,15 +26,20 @@ int congestion_try(const char *name)
 	return err;
 }
 
-void congestion_preset(char out[CONGESTION_NAME_LEN])
+void congestion_get(int fd, char out[CONGESTION_NAME_LEN])
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t len = CONGESTION_NAME_LEN - 1;
 
 	memset(out, 0, CONGESTION_NAME_LEN);
-	if (fd < 0)
-		return;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, out, &len) < 0)
 		out[0] = '\0';
-	close(fd);
+}
+
+void congestion_preset(char out[CONGESTION_NAME_LEN])
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	congestion_get(fd, out);
+	if (fd >= 0)
+		close(fd);
 }

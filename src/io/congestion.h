@@ -20,6 +20,8 @@
 int congestion_try(const char *name);
 /* Gives it to a socket, and what it accepts; 0 or a negative errno. */
 int congestion_set(int fd, const char *name);
+/* Which one a socket has; "" when that can't be told. */
+void congestion_get(int fd, char out[CONGESTION_NAME_LEN]);
 /* What the kernel gives to sockets that ask for nothing; "" when that can't be told. */
 void congestion_preset(char out[CONGESTION_NAME_LEN]);
 

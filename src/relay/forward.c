@@ -9,7 +9,8 @@
  *
  * Nothing is copied on the straight way but what TLS copies: a slice points into the sender's
  * receive buffer, or into the ring by which it came. Only what a socket does not take is copied to
- * wait. Runs on the worker's thread; no locks, no allocation but pool buffers for what waits.
+ * wait. Runs on the worker's thread; no locks, no allocation but pool buffers for what waits and,
+ * once in a connection's life, the record of its path.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -432,6 +433,9 @@ ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n)
 	ssize_t sent =
 	    n == 1 ? send(fd, iov->iov_base, iov->iov_len, flags) : sendmsg(fd, &m, flags);
 
+	/* While it is blocked only less than what it had is progress, see stall_still_moves. */
+	if (sent > 0 && c->blocked)
+		c->unacked += (int)sent;
 	if (sent >= 0)
 		return sent;
 	if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)
@@ -499,8 +503,6 @@ static void send_batch(struct conn *c, struct batch *b)
 	sent = forward_send_iov(c, iov, b->n);
 	if (sent > 0)
 		path_sent(c, (size_t)sent);
-	if (sent > 0 && c->blocked)
-		c->unacked += (int)sent;
 	if (sent >= 0 && (size_t)sent < bytes)
 		stall_block(c, iov, b->n, (size_t)sent);
 	count(&w->counters, C_CYCLES_SEAL, t1 - t0);

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "io/congestion.h"
 #include "relay/batch.h"
 #include "relay/link.h"
 #include "relay/worker.h"
@@ -60,6 +59,7 @@ static void set_lowat(struct conn *c, const struct tcp_info *info)
 static void choose_congestion(struct conn *c, const struct tcp_info *info)
 {
 	struct path *p = c->path;
+	bool before = p->losses.lossy, lossy;
 
 	losses_sample(&p->losses,
 	    &(struct losses_sample){
@@ -70,11 +70,11 @@ static void choose_congestion(struct conn *c, const struct tcp_info *info)
 		.in_flight = info->tcpi_unacked,
 		.delivered = p->delivered_segments,
 	    });
-	if (!c->worker->config->congestion_changes || p->losses.lossy == p->lossy)
+	lossy = p->losses.lossy;
+	if (!c->worker->config->congestion_changes || lossy == before)
 		return;
-	p->lossy = p->losses.lossy;
-	if (congestion_set(c->watch.fd, p->lossy ? CONGESTION_LOSSY : CONGESTION_CLEAN) == 0)
-		count(&c->worker->counters, p->lossy ? C_PATHS_LOSSY : C_PATHS_CLEAN, 1);
+	if (congestion_set(c->watch.fd, lossy ? CONGESTION_LOSSY : CONGESTION_CLEAN) == 0)
+		count(&c->worker->counters, lossy ? C_PATHS_LOSSY : C_PATHS_CLEAN, 1);
 }
 
 /* Until the path is full, nothing but the queue's limits: dropping early would keep it empty. */
@@ -295,11 +295,12 @@ void path_rule(struct conn *c)
 void path_waited(struct conn *c, const struct queue_packet *p, uint32_t ms)
 {
 	struct worker *w = c->worker;
+	uint32_t bucket = delay_bucket(ms);
 
-	worker_waited(w, p->flow, p->flow_worker, ms);
+	worker_waited(w, p->flow, p->flow_worker, bucket, ms);
 	counters_observe(&w->counters, H_QUEUE_DELAY, ms, 1);
 	if (c->path)
-		delays_note(&c->path->delays, delay_bucket(ms), 1, ms);
+		delays_note(&c->path->delays, bucket, 1, ms);
 }
 
 void path_dropped(struct conn *c, enum drop_reason why)
@@ -311,14 +312,13 @@ void path_dropped(struct conn *c, enum drop_reason why)
 void path_look(const struct conn *c, struct path_view *v)
 {
 	struct tcp_info info = {0};
-	socklen_t len = sizeof(info), name_len = sizeof(v->congestion) - 1;
+	socklen_t len = sizeof(info);
 
 	*v = (struct path_view){0};
 	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return;
 	v->known = true;
-	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_CONGESTION, v->congestion, &name_len) < 0)
-		v->congestion[0] = '\0';
+	congestion_get(c->watch.fd, v->congestion);
 	v->rtt_us = info.tcpi_rtt;
 	v->rtt_least_us = info.tcpi_min_rtt;
 	v->retransmits = info.tcpi_total_retrans;

@@ -6,9 +6,9 @@
  *   which congestion control       by whether the path loses packets of its own (losses.h)
  *   what the queue's law is        how long packets may wait before some are dropped (queue.h)
  *
- * The kernel is asked (TCP_INFO) once for each 16 KiB or more that are sent, and while it has
- * enough. Nothing of this is kept for a client that was sent little, or asked for one that is near:
- * those take bytes until the socket refuses some.
+ * The kernel is asked (TCP_INFO) once for each 5 ms of the path's rate that are sent, 6 KiB at
+ * least, and while it has enough. Nothing of this is kept for a client that was sent little, or
+ * asked for one that is near: those take bytes until the socket refuses some.
  */
 #ifndef SLUICE_RELAY_PATH_H
 #define SLUICE_RELAY_PATH_H
@@ -19,6 +19,7 @@
 
 #include "base/counter.h"
 #include "base/delay.h"
+#include "io/congestion.h"
 #include "relay/losses.h"
 #include "relay/window.h"
 
@@ -40,7 +41,6 @@ struct path {
 	/* the models */
 	struct window window;
 	struct losses losses;
-	bool lossy;   /* it has the congestion control for such paths */
 	bool starved; /* since the last sample there was nothing to send for a moment */
 	/* what follows */
 	size_t room;    /* bytes that the socket may be given before the next look */
@@ -61,7 +61,7 @@ struct path {
 /* As the kernel has it now, for those who ask. */
 struct path_view {
 	bool known;
-	char congestion[16];
+	char congestion[CONGESTION_NAME_LEN];
 	uint32_t rtt_us, rtt_least_us;
 	uint64_t retransmits;   /* segments, ever */
 	uint64_t delivery_rate; /* bytes/s, as last measured */

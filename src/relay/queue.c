@@ -135,42 +135,35 @@ static void flow_end(struct queue *q, struct queue_flow *f)
 
 /* ---- Off the head ---------------------------------------------------------------------------- */
 
-static struct pool_buf *flow_shift(struct queue *q, struct queue_flow *f)
+/* The head of a list of the queue's. */
+static struct pool_buf *take(struct queue *q, struct queue_list *l)
 {
-	struct pool_buf *b = list_shift(&f->list);
+	struct pool_buf *b = list_shift(l);
+
+	note_bytes(q, 0 - packet_at(b)->len);
+	release(q, size_of(b));
+	return b;
+}
+
+static struct pool_buf *flow_take(struct queue *q, struct queue_flow *f)
+{
+	struct pool_buf *b = take(q, &f->list);
 
 	q->packets--;
-	note_bytes(q, 0 - packet_at(b)->len);
 	heavy_weigh(&q->lines, &f->weight, f->list.memory);
-	release(q, size_of(b));
 	return b;
 }
 
 static void flow_drop_head(struct queue *q, struct queue_flow *f, enum drop_reason why)
 {
-	struct pool_buf *b;
-
 	q->set->dropped(q->owner, packet_at(f->list.head), why, false);
-	b = flow_shift(q, f);
-	pool_put(q->set->pool, b);
-}
-
-static struct pool_buf *disco_shift(struct queue *q)
-{
-	struct pool_buf *b = list_shift(&q->disco);
-
-	note_bytes(q, 0 - packet_at(b)->len);
-	release(q, size_of(b));
-	return b;
+	pool_put(q->set->pool, flow_take(q, f));
 }
 
 static void disco_drop_head(struct queue *q, enum drop_reason why)
 {
-	struct pool_buf *b;
-
 	q->set->dropped(q->owner, packet_at(q->disco.head), why, true);
-	b = disco_shift(q);
-	pool_put(q->set->pool, b);
+	pool_put(q->set->pool, take(q, &q->disco));
 }
 
 /* Drops the packet that is worth least: the oldest of the longest line, or of disco when that is
@@ -260,12 +253,17 @@ static struct pool_buf *copy_of(
 	return b;
 }
 
+static void put(struct queue *q, struct queue_list *l, struct pool_buf *b)
+{
+	list_append(l, b);
+	hold(q, size_of(b));
+}
+
 static void push_disco(struct queue *q, struct pool_buf *b)
 {
 	while (q->disco.packets >= q->limits->disco)
 		disco_drop_head(q, DROP_QUEUE_HEAD);
-	list_append(&q->disco, b);
-	hold(q, size_of(b));
+	put(q, &q->disco, b);
 }
 
 static struct queue_flow *flow_begin(struct queue *q, const struct key *src, uint32_t bucket)
@@ -297,10 +295,9 @@ static bool push_flow(struct queue *q, struct pool_buf *b)
 		f = flow_begin(q, src, bucket);
 	if (!f)
 		return false;
-	list_append(&f->list, b);
+	put(q, &f->list, b);
 	heavy_weigh(&q->lines, &f->weight, f->list.memory);
 	q->packets++;
-	hold(q, size_of(b));
 	return true;
 }
 
@@ -448,11 +445,11 @@ void queue_pop(struct queue *q, struct pool_buf **spent)
 	struct pool_buf *b;
 
 	if (disco_first(q)) {
-		b = disco_shift(q);
+		b = take(q, &q->disco);
 		q->disco_debt = MIN(q->disco_debt + packet_at(b)->len, 2 * DISCO_AHEAD);
 	} else {
 		CHECK(f && f->list.head);
-		b = flow_shift(q, f);
+		b = flow_take(q, f);
 		f->deficit -= (int32_t)packet_at(b)->len;
 		q->disco_debt -= MIN(packet_at(b)->len, q->disco_debt);
 	}
@@ -460,16 +457,16 @@ void queue_pop(struct queue *q, struct pool_buf **spent)
 	*spent = b;
 }
 
-uint32_t queue_oldest(const struct queue *q, uint32_t now_ms)
+uint32_t queue_age(const struct queue *q, uint32_t now_ms)
 {
 	const struct queue_turns *t[] = {&q->fresh, &q->old};
-	uint32_t oldest = 0;
+	uint32_t age = 0;
 
 	if (q->disco.head)
-		oldest = now_ms - packet_at(q->disco.head)->at_ms;
+		age = now_ms - packet_at(q->disco.head)->at_ms;
 	for (size_t i = 0; i < ARRAY_LEN(t); i++)
 		for (const struct queue_flow *f = t[i]->first; f; f = f->next)
 			if (f->list.head)
-				oldest = MAX(oldest, now_ms - packet_at(f->list.head)->at_ms);
-	return now_ms - oldest;
+				age = MAX(age, now_ms - packet_at(f->list.head)->at_ms);
+	return age;
 }

@@ -118,7 +118,7 @@ static inline bool queue_empty(const struct queue *q)
 {
 	return q->packets == 0 && q->disco.packets == 0;
 }
-/* The oldest packet's time in ms, of those at the heads of lines; now when there is none. */
-uint32_t queue_oldest(const struct queue *q, uint32_t now_ms);
+/* How long the oldest packet has waited in ms; 0 when there is none. */
+uint32_t queue_age(const struct queue *q, uint32_t now_ms);
 
 #endif

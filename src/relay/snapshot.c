@@ -94,10 +94,8 @@ static void conn_row(struct client_row *row, const struct conn *c)
 	row->tx_packets = c->totals.tx_packets;
 	row->tx_bytes = c->totals.tx_bytes;
 	if (c->queue) {
-		uint32_t now = (uint32_t)c->worker->now_ms;
-
 		row->queue_bytes = c->queue->bytes;
-		row->queue_ms = now - queue_oldest(c->queue, now);
+		row->queue_ms = queue_age(c->queue, (uint32_t)c->worker->now_ms);
 	}
 	if (c->path) {
 		row->delays = c->path->delays;

@@ -203,8 +203,6 @@ void stall_send_raw(struct conn *c, const uint8_t *p, size_t len)
 		return;
 	}
 	sent = forward_send_iov(c, &iov[1], 1);
-	if (sent > 0 && c->blocked)
-		c->unacked += (int)sent;
 	if (sent >= 0 && (size_t)sent < len)
 		stall_block(c, &iov[1], 1, (size_t)sent);
 }

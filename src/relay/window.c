@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/window.h"
 
-#include <string.h>
-
 #include "base/check.h"
 
 #define MARGIN_MIN_US 5000

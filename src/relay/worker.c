@@ -156,10 +156,9 @@ void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_work
 		report(w, (int)flow_worker, flow, REPORT_LINK + link, packets, bytes);
 }
 
-void worker_waited(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t ms)
+void worker_waited(
+    struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t bucket, uint32_t ms)
 {
-	uint32_t bucket = delay_bucket(ms);
-
 	if (flow_worker == (uint32_t)w->self)
 		flow_waited(&w->flows, flow, bucket, 1, ms);
 	else

@@ -200,8 +200,10 @@ void worker_forwarded(struct worker *w, struct flow_ref flow, uint32_t flow_work
 /* Books dropped packets, on the counters and on their flow wherever that is kept. */
 void worker_drop(struct worker *w, struct flow_ref flow, uint32_t flow_worker, enum drop_reason why,
     bool disco, uint32_t packets, uint64_t bytes);
-/* Notes that a packet of a flow, wherever that is kept, was sent after so many ms. */
-void worker_waited(struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t ms);
+/* Notes that a packet of a flow, wherever that is kept, was sent after so many ms, which fall into
+ * that bucket (base/delay.h). */
+void worker_waited(
+    struct worker *w, struct flow_ref flow, uint32_t flow_worker, uint32_t bucket, uint32_t ms);
 /* A line on a connect or disconnect, unless there were too many in this second. */
 bool worker_may_log(struct worker *w, uint32_t *folded);
 

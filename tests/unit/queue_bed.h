@@ -302,14 +302,14 @@ static inline bool bed_open(struct bed *b, uint32_t i)
 }
 
 /* When the oldest packet came that waits in this queue. */
-static inline uint32_t bed_oldest(const struct bed *b, const struct bed_queue *q)
+static inline uint32_t bed_age(const struct bed *b, const struct bed_queue *q)
 {
 	uint32_t waited = q->disco.packets ? b->now_ms - bed_item[q->disco.head].at_ms : 0;
 
 	for (uint32_t i = 0; i < b->sources; i++)
 		if (bed_line[q->i][i].packets)
 			waited = MAX(waited, b->now_ms - bed_item[bed_line[q->i][i].head].at_ms);
-	return b->now_ms - waited;
+	return waited;
 }
 
 /* Compares all sums. */
@@ -328,7 +328,7 @@ static inline void bed_check(const struct bed *b)
 		assert_int_equal(q->q->disco.packets, q->disco.packets);
 		assert_int_equal(q->q->bytes, q->bytes);
 		assert_int_equal(queue_empty(q->q), q->packets + q->disco.packets == 0);
-		assert_int_equal(queue_oldest(q->q, b->now_ms), bed_oldest(b, q));
+		assert_int_equal(queue_age(q->q, b->now_ms), bed_age(b, q));
 		/* Lines and the queue itself take a buffer each. */
 		assert_int_equal(
 		    q->q->memory, q->memory + q->q->nflows * BED_FLOW_COST + BED_QUEUE_COST);
