@@ -39,11 +39,18 @@ def go_version():
     return (int(m[1]), int(m[2])) if m else None
 
 
+def go_lacks():
+    """What is there instead of the Go that upstream needs; None when that is there."""
+    have = go_version()
+    if have and have >= (1, 26):
+        return None
+    return "found " + ".".join(map(str, have)) if have else "found none"
+
+
 def build_derper():
     """The path of derper at the version of the interop tests; ends the program without Go."""
-    have = go_version()
-    if not have or have < (1, 26):
-        found = "found " + ".".join(map(str, have)) if have else "found none"
+    found = go_lacks()
+    if found:
         print(f"BENCH SKIPPED: derper needs Go >= 1.26 to be built ({found})", flush=True)
         sys.exit(SKIPPED)
     env = dict(os.environ, GOTOOLCHAIN="local")
@@ -51,6 +58,18 @@ def build_derper():
     if out.returncode != 0:
         raise Failed(f"{DERPER_SH} failed")
     return out.stdout.split()[-1]
+
+
+def end(process, seconds):
+    """Asks it to end, and ends it when it takes longer than that."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port():
@@ -96,13 +115,7 @@ class Process:
             return "".join(f.readlines()[-5:]).rstrip()
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process, 5)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):

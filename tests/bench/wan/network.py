@@ -14,10 +14,10 @@ import ctypes
 import json
 import os
 import re
-import signal
 import subprocess
 import threading
 
+import servers
 from servers import Failed
 
 PREFIX = "sluice-wan"
@@ -91,13 +91,7 @@ class Process:
         self.stop()
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(3)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        servers.end(self.process, 3)
         for pipe in self.process.stdin, self.process.stdout:
             if pipe:
                 pipe.close()
@@ -109,8 +103,9 @@ class Line(Process):
     def __init__(self, program, network, path, seed, log):
         super().__init__(network.netns("hub"), [
             program, "-n", network.netns("hub"), "-f", network.netns("far"), "-d",
-            str(path.delay_ms), "-r", str(path.mbit), "-l", str(path.loss), "-b", str(path.loss_back), "-q",
-            str(path.queue_bytes), "-s", str(seed), "-t", str(LINE_SECONDS)], log,
+            str(path.delay_ms), "-r", str(path.mbit), "-l", str(path.loss), "-b",
+            str(path.loss_back), "-q", str(path.queue_bytes), "-s", str(seed), "-t",
+            str(LINE_SECONDS)], log,
             stdin=subprocess.PIPE, ready=True)
 
     def counts(self):
