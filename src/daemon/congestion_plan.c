@@ -17,16 +17,15 @@ static const char *advice(int err)
 	return "see -tcp-congestion";
 }
 
-static bool usable(const char *name)
+/* Says what connections get instead. */
+static bool usable(const char *name, const char *instead)
 {
-	char preset[CONGESTION_NAME_LEN];
 	int err = congestion_try(name);
 
 	if (err == 0)
 		return true;
-	congestion_preset(preset);
 	log_warn("the kernel refuses the congestion control %s (%s), connections get %s: %s", name,
-	    strerror(-err), *preset ? preset : "its preset", advice(err));
+	    strerror(-err), *instead ? instead : "its preset", advice(err));
 	return false;
 }
 
@@ -34,10 +33,12 @@ void congestion_plan(const char *option, struct congestion_plan *plan)
 {
 	bool chooses = strcmp(option, "auto") == 0;
 	const char *first = chooses ? CONGESTION_CLEAN : option;
+	char preset[CONGESTION_NAME_LEN];
 
 	*plan = (struct congestion_plan){0};
-	if (!usable(first))
+	congestion_preset(preset);
+	if (!usable(first, preset))
 		return;
 	memcpy(plan->first, first, strlen(first) + 1);
-	plan->changes = chooses && usable(CONGESTION_LOSSY);
+	plan->changes = chooses && usable(CONGESTION_LOSSY, first);
 }

@@ -12,7 +12,8 @@ struct congestion_plan {
 	bool changes;                    /* by how the path behaves, between cubic and bbr */
 };
 
-/* Asks the kernel. What it refuses is said in one line of the log, and then its preset is used. */
+/* Asks the kernel. What it refuses is said in one line of the log: instead of what was asked for,
+ * its preset is used, and with auto that first one for every path. */
 void congestion_plan(const char *option, struct congestion_plan *plan);
 
 #endif
