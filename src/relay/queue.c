@@ -218,8 +218,12 @@ static struct pool_buf *room_for(struct queue_set *set, uint32_t size)
 	for (int i = 0; !b && i < SQUEEZE_MAX; i++) {
 		struct heavy_node *n = heavy_first(&set->queues);
 
-		if (!n || !drop_one(container_of(n, struct queue, weight)))
+		if (!n)
 			break;
+		/* One that is empty now has nothing more to give; it is weighed again when it has.
+		 */
+		if (!drop_one(container_of(n, struct queue, weight)))
+			heavy_remove(&set->queues, n);
 		b = pool_get_spare(set->pool, size);
 	}
 	return b;

@@ -251,6 +251,37 @@ static void test_exhausted(void **state)
 	bed_fini(&bed);
 }
 
+/* Many wait with little each: one that has been emptied does not end the search for room. */
+static void test_squeeze_all(void **state)
+{
+	struct pool_buf *hog, *all = NULL;
+	uint32_t number;
+
+	begin(1 << 20, (struct queue_limits)LIMITS);
+	assert_true(bed_open(&bed, 1) && bed_open(&bed, 2));
+	for (uint32_t i = 0; i < 3; i++)
+		bed_push(&bed, i, 1, LEN_MIN, false);
+	/* So much that two packets with their lines must go. */
+	while (bed.pool.used < bed.pool.limit - bed.pool.limit / 4 + 3 * BED_FLOW_COST) {
+		hog = pool_get(&bed.pool, 400);
+		hog->next = all;
+		all = hog;
+	}
+	number = bed_push(&bed, 0, 1, LEN_MIN, false);
+	assert_int_equal(bed_item[number].state, ITEM_WAITS);
+	assert_int_equal(bed.queue[0].packets, 2);
+	assert_int_equal(bed.drops[DROP_QUEUE_HEAD], 2);
+	/* They weigh again. */
+	bed_push(&bed, 1, 1, COMMON, false);
+	bed_push(&bed, 2, 1, COMMON, false);
+	while ((hog = all)) {
+		all = hog->next;
+		pool_put(&bed.pool, hog);
+	}
+	bed_check(&bed);
+	bed_fini(&bed);
+}
+
 /* Without fairness: in the order of arrival whoever sent it, and no law but the limits. */
 static void test_fifo(void **state)
 {
@@ -483,6 +514,7 @@ int main(void)
 	    cmocka_unit_test(test_many_sources),
 	    cmocka_unit_test(test_depth),
 	    cmocka_unit_test(test_squeeze),
+	    cmocka_unit_test(test_squeeze_all),
 	    cmocka_unit_test(test_exhausted),
 	    cmocka_unit_test(test_fifo),
 	    cmocka_unit_test(test_age),
