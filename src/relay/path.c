@@ -147,7 +147,8 @@ static void next_look(struct path *p, uint64_t now_ms, uint64_t held)
 	uint32_t gap = held < p->had ? HELD_POLL_MS : p->look_gap_ms * 2;
 
 	p->look_gap_ms = MIN(MAX(gap, HELD_POLL_MS), HELD_POLL_MAX_MS);
-	p->look_ms = now_ms + p->look_gap_ms;
+	/* Many at the same time. */
+	p->look_ms = (now_ms + p->look_gap_ms + HELD_POLL_MS - 1) / HELD_POLL_MS * HELD_POLL_MS;
 	p->had = held;
 }
 
@@ -225,6 +226,7 @@ static void join_held(struct path *p)
 {
 	struct worker *w = p->conn->worker;
 
+	w->held_ms = w->held ? MIN(w->held_ms, p->look_ms) : p->look_ms;
 	p->next_held = w->held;
 	if (p->next_held)
 		p->next_held->held_at = &p->next_held;
@@ -257,9 +259,8 @@ void path_run_held(struct worker *w)
 {
 	struct path *p, *all = w->held;
 
-	if (!all || w->now_ms - w->held_ms < HELD_POLL_MS)
+	if (!all || w->now_ms < w->held_ms)
 		return;
-	w->held_ms = w->now_ms;
 	w->held = NULL;
 	all->held_at = &all;
 	while ((p = all)) {

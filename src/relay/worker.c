@@ -431,11 +431,10 @@ static int sleep_ms(struct worker *w)
 {
 	int ms = wheel_sleep_ms(&w->wheel, w->now_ms);
 
-	if (w->held && (ms < 0 || ms > HELD_POLL_MS))
-		ms = HELD_POLL_MS;
-
 	if (w->busy)
 		return 0;
+	if (w->held && (ms < 0 || w->held_ms < w->now_ms + (uint64_t)ms))
+		ms = (int)(MAX(w->held_ms, w->now_ms) - w->now_ms);
 	/* What was put back is no reason to stay awake. */
 	if (!mail_may_sleep(w->mail, w->self))
 		return any_awaited(w) ? PAUSED_POLL_MS : 0;

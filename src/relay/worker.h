@@ -141,7 +141,7 @@ struct worker {
 
 	struct conn *dirty, *dead;
 	struct path *held;      /* of connections whose path has enough for now */
-	uint64_t held_ms;       /* when they were looked at last */
+	uint64_t held_ms;       /* when the first of them is to be looked at */
 	struct pool_buf *spent; /* buffers whose frames are being sent */
 	uint8_t *arena;         /* receive buffers of this turn */
 	uint32_t arena_used;
@@ -244,7 +244,8 @@ void stall_wait(struct conn *c);
 void stall_fresh(struct conn *c);
 /* The socket takes bytes again. */
 void stall_unblock(struct conn *c);
-/* The write deadline is due: whether the client took bytes since it was set; then it is anew. */
+/* The write deadline is due: whether it is put off, as the client took bytes since it was set or is
+ * out of reach for a while. */
 bool stall_still_moves(struct conn *c);
 /* Bytes for the wire ahead of everything else: TLS and WebSocket answers. */
 void stall_send_raw(struct conn *c, const uint8_t *p, size_t len);
