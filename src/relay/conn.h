@@ -27,8 +27,8 @@
 
 /* Unsent control frames that a connection may pile up before it is closed. */
 #define CONTROL_MAX (64u << 10)
-/* What may wait for one connection: packets with the memory that holds them, how long, and disco.
- */
+/* What may wait for one connection: packets with the memory that holds them, how long (more on long
+ * paths, see path.h), and disco. */
 #define WAIT_MEMORY_MAX (4u << 20)
 #define WAIT_AGE_MAX_MS 250
 #define WAIT_DISCO_MAX 32

@@ -26,6 +26,9 @@
  * sender inside the tunnel notices a drop after one, and what waits here besides. */
 #define TARGET_MS 5
 #define INTERVAL_MS 100
+/* While TCP finds out what a long path takes, a burst waits for some round trips. */
+#define AGE_ROUND_TRIPS 4
+#define AGE_MAX_MS 1500
 /* On a lossy path packets come in bursts, behind each one that was repeated. */
 #define LOSSY_TARGET_PART 5
 
@@ -83,9 +86,11 @@ static void set_law(struct conn *c)
 	struct path *p = c->path;
 	uint32_t base_ms = p->window.base_us / 1000;
 
+	p->age_ms = MAX(MIN(AGE_ROUND_TRIPS * base_ms, (uint32_t)AGE_MAX_MS),
+	    (uint32_t)(c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS));
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
 	if (!p->window.full)
-		p->target_ms = c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS;
+		p->target_ms = p->age_ms;
 	else if (p->losses.lossy)
 		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, (uint32_t)TARGET_MS);
 	else
@@ -285,12 +290,13 @@ void path_free(struct conn *c)
 void path_rule(struct conn *c)
 {
 	struct queue *q = c->queue;
-	bool known = c->path && c->path->interval_ms;
+	const struct path *p = c->path;
 
-	if (!q)
+	if (!q || !p || !p->interval_ms)
 		return;
-	q->target_ms = known ? c->path->target_ms : q->limits->age_ms;
-	q->interval_ms = known ? c->path->interval_ms : q->limits->age_ms;
+	q->age_ms = p->age_ms;
+	q->target_ms = p->target_ms;
+	q->interval_ms = p->interval_ms;
 }
 
 void path_waited(struct conn *c, const struct queue_packet *p, uint32_t ms)

@@ -45,8 +45,8 @@ struct path {
 	/* what follows */
 	size_t room;    /* bytes that the socket may be given before the next look */
 	uint32_t lowat; /* unsent bytes that the kernel may hold; it asks for more below half */
-	uint64_t near_until_ms;          /* so near that it needs no care, until then */
-	uint32_t target_ms, interval_ms; /* the queue's law */
+	uint64_t near_until_ms;                  /* so near that it needs no care, until then */
+	uint32_t age_ms, target_ms, interval_ms; /* the queue's law */
 	/* when the window is full: on the worker's list of those to be looked at */
 	struct path *next_held, **held_at;
 	bool full;

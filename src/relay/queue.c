@@ -241,6 +241,7 @@ struct queue *queue_new(struct queue_set *set, void *owner, const struct queue_l
 	q->set = set;
 	q->owner = owner;
 	q->limits = limits;
+	q->age_ms = q->target_ms = q->interval_ms = limits->age_ms;
 	hold(q, size_of(b));
 	return q;
 }
@@ -365,7 +366,7 @@ static void flow_police(struct queue *q, struct queue_flow *f, uint32_t now)
 {
 	bool above;
 
-	while (f->list.head && now - packet_at(f->list.head)->at_ms > q->limits->age_ms)
+	while (f->list.head && now - packet_at(f->list.head)->at_ms > q->age_ms)
 		flow_drop_head(q, f, DROP_QUEUE_HEAD);
 	if (!q->limits->fair)
 		return;
@@ -434,7 +435,7 @@ struct queue_packet *queue_peek(struct queue *q, uint32_t now_ms, bool *disco)
 {
 	struct queue_flow *f;
 
-	while (q->disco.head && now_ms - packet_at(q->disco.head)->at_ms > q->limits->age_ms)
+	while (q->disco.head && now_ms - packet_at(q->disco.head)->at_ms > q->age_ms)
 		disco_drop_head(q, DROP_QUEUE_HEAD);
 	f = disco_first(q) ? NULL : next_line(q, now_ms);
 	*disco = !f;

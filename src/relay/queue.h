@@ -42,7 +42,7 @@ struct queue_limits {
 	uint32_t memory;  /* bytes, with all that holds them */
 	uint32_t packets; /* most in all lines, 0: as memory allows */
 	uint32_t disco;   /* most disco packets */
-	uint32_t age_ms;  /* no packet is sent that waited longer */
+	uint32_t age_ms;  /* no packet is sent that waited longer, until the path is known */
 	bool fair;        /* false: one line for all, and no law but these limits */
 };
 
@@ -89,8 +89,9 @@ struct queue {
 	struct queue_set *set;
 	void *owner;
 	const struct queue_limits *limits;
-	uint32_t target_ms, interval_ms; /* CoDel's, by the path to the client */
-	uint32_t bytes;                  /* of frames */
+	/* the law, by the path to the client: no packet is sent that waited longer; CoDel's two */
+	uint32_t age_ms, target_ms, interval_ms;
+	uint32_t bytes; /* of frames */
 	uint32_t memory;
 	uint32_t packets; /* disco apart */
 	uint32_t nflows;

@@ -258,7 +258,7 @@ static inline void bed_dropped(
 		assert_int_equal(why, DROP_QUEUE_HEAD);
 		if (b->doing == DOING_PEEK) {
 			assert_true(
-			    waited > b->limits.age_ms ||
+			    waited > q->q->age_ms ||
 			    (!disco && !b->lawless && b->limits.fair && waited >= q->q->target_ms));
 		} else {
 			bed_see_arrival(b);
@@ -418,7 +418,7 @@ static inline uint32_t bed_pop(struct bed *b, uint32_t queue)
 		    q->ahead + len < 2 * BED_DISCO_AHEAD ? q->ahead + len : 2 * BED_DISCO_AHEAD;
 	else
 		q->ahead -= len < q->ahead ? len : q->ahead;
-	assert_true(b->now_ms - p->at_ms <= b->limits.age_ms);
+	assert_true(b->now_ms - p->at_ms <= q->q->age_ms);
 	bed_expect_frame(number, p->frame);
 	queue_pop(q->q, &b->spent);
 	assert_ptr_equal(b->spent->data, p);

@@ -335,6 +335,15 @@ static void age(bool fair)
 	bed.now_ms += 251;
 	assert_int_equal(bed_pop(&bed, 0), BED_NONE);
 	assert_int_equal(bed.dropped, 20);
+	/* A longer path, known meanwhile. */
+	push_many(0, 1, COMMON, 2);
+	bed_push(&bed, 0, 1, 100, true);
+	bed.queue[0].q->age_ms = 600;
+	bed.now_ms += 600;
+	assert_int_equal(bed_pop(&bed, 0), bed.items - 1);
+	assert_int_equal(bed_pop(&bed, 0), bed.items - 3);
+	bed.now_ms += 1;
+	assert_int_equal(bed_pop(&bed, 0), BED_NONE);
 	bed_check(&bed);
 	bed_fini(&bed);
 }
