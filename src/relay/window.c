@@ -33,12 +33,19 @@ static void note_rtt(struct window *w, const struct window_sample *s)
 	    (uint32_t)MARGIN_MAX_US);
 }
 
+/* By how much the round-trip time is longer than without load, if it is of now. */
+static bool grown(const struct window *w, const struct window_sample *s, uint32_t by_us)
+{
+	return s->now_us >= w->fresh_us && s->rtt_us > w->base_us + by_us;
+}
+
 /* A rate tells what the path can take when there was always enough to send: with us, or in its
- * buffer. True when there is a new one. */
+ * buffer. While the buffer is empty it may be TCP that sent no more, as in its start: then it tells
+ * that the path takes so much at least. True when a rate is complete. */
 static bool note_rate(struct window *w, const struct window_sample *s)
 {
-	uint64_t us = s->now_us - w->since_us;
-	bool full = s->rtt_us > w->base_us + w->margin_us / 2;
+	uint64_t us = s->now_us - w->since_us, rate;
+	bool full = grown(w, s, w->margin_us / 2);
 
 	if (!w->since_us || !(s->busy || full)) {
 		w->since_us = s->now_us;
@@ -47,7 +54,9 @@ static bool note_rate(struct window *w, const struct window_sample *s)
 	}
 	if (us < MAX(w->base_us, (uint32_t)RATE_OVER_US))
 		return false;
-	w->rate[w->next_rate++ % WINDOW_RATES] = (s->delivered - w->since_delivered) * 1000000 / us;
+	rate = (s->delivered - w->since_delivered) * 1000000 / us;
+	if (full || rate > window_rate(w))
+		w->rate[w->next_rate++ % WINDOW_RATES] = rate;
 	w->since_us = s->now_us;
 	w->since_delivered = s->delivered;
 	return true;
@@ -101,17 +110,32 @@ static void relearn(struct window *w, const struct window_sample *s, uint64_t ra
 	w->drain_us = s->now_us;
 }
 
+/* For a round trip or longer nothing was sent: for a while the round-trip time is that of before.
+ */
+static void note_silence(struct window *w, const struct window_sample *s)
+{
+	if (!s->busy && s->now_us - w->sampled_us > s->rtt_us) {
+		w->fresh_us = s->now_us + 2 * (uint64_t)s->rtt_us;
+		/* The buffer has emptied by itself. */
+		if (w->draining)
+			w->drain_us = s->now_us + DRAIN_EVERY_US;
+		w->draining = false;
+	}
+	w->sampled_us = s->now_us;
+}
+
 void window_sample(struct window *w, const struct window_sample *s)
 {
 	uint64_t rate;
 	bool complete;
 
+	note_silence(w, s);
 	note_rtt(w, s);
 	complete = note_rate(w, s);
 	rate = window_rate(w);
 	if (complete)
 		note_full(w, rate);
-	if (!w->held && rate && s->rtt_us > w->base_us + w->margin_us) {
+	if (!w->held && rate && grown(w, s, w->margin_us)) {
 		w->held = w->full = true;
 		w->drain_us = s->now_us + DRAIN_EVERY_US;
 	}

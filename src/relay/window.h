@@ -44,6 +44,7 @@ struct window {
 	uint64_t full_rate; /* than this */
 	uint32_t base_us;   /* round-trip time without load, 0: not known */
 	uint32_t margin_us; /* how much more may be in flight, in time */
+	uint64_t sampled_us, fresh_us;      /* since then the round-trip time is one of now */
 	uint64_t since_us, since_delivered; /* when the rate under way began; 0: none is */
 	uint64_t rate[WINDOW_RATES];        /* the last ones in bytes/s, under load */
 	uint32_t next_rate;

@@ -68,19 +68,24 @@ static void step_ms(struct line *l)
 	l->in_flight = MIN(l->in_flight, MIN(limit, l->own_limit));
 }
 
+static void sample(struct line *l)
+{
+	window_sample(&l->w, &(struct window_sample){
+				 .now_us = l->now_us,
+				 .delivered = (uint64_t)l->delivered,
+				 .rtt_us = (uint32_t)l->rtt_us,
+				 .least_us = (uint32_t)l->least_us,
+				 .jitter_us = 500,
+				 .busy = !l->idle,
+			     });
+}
+
 static void run_ms(struct line *l, int ms)
 {
 	for (int i = 0; i < ms; i++) {
 		step_ms(l);
 		if (i % 10 == 9)
-			window_sample(&l->w, &(struct window_sample){
-						 .now_us = l->now_us,
-						 .delivered = (uint64_t)l->delivered,
-						 .rtt_us = (uint32_t)l->rtt_us,
-						 .least_us = (uint32_t)l->least_us,
-						 .jitter_us = 500,
-						 .busy = !l->idle,
-					     });
+			sample(l);
 	}
 }
 
@@ -185,6 +190,92 @@ static void test_little(void **state)
 	assert_in_range(window_rate(&l.w), (uint64_t)(0.97 * l.rate), (uint64_t)(1.05 * l.rate));
 }
 
+/* All that was sent has arrived, and nothing is sent for a while; what TCP knows is from before. */
+static void silence(struct line *l, int ms)
+{
+	l->delivered += l->in_flight;
+	l->in_flight = 14480;
+	l->now_us += (uint64_t)ms * 1000;
+}
+
+/* Bursts with silence between them, which end before TCP has filled the path: that it can take more
+ * is not forgotten. */
+static void test_bursts(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		struct line l = line_new(paths[i].mbit, paths[i].base_ms);
+		uint32_t base;
+
+		run_ms(&l, 5000);
+		base = l.w.base_us;
+		/* Next to nothing in between: the round-trip time remains that of the full path. */
+		l.idle = true;
+		for (int k = 0; k < 10; k++) {
+			silence(&l, 3000);
+			sample(&l);
+		}
+		assert_in_range(
+		    window_rate(&l.w), (uint64_t)(0.97 * l.rate), (uint64_t)(1.05 * l.rate));
+		assert_int_equal(l.w.base_us, base);
+		for (int k = 0; k < 40; k++) {
+			silence(&l, 3000);
+			l.idle = true;
+			run_ms(&l, 10);
+			l.idle = false;
+			run_ms(&l, 2 * (int)paths[i].base_ms);
+			l.idle = true;
+			run_ms(&l, 10);
+		}
+		assert_in_range(
+		    window_rate(&l.w), (uint64_t)(0.97 * l.rate), (uint64_t)(1.05 * l.rate));
+		assert_true((double)l.w.bytes >= 0.97 * pipe_bytes(&l));
+		assert_true(l.w.base_us <= 1.3 * l.base_us + least_bytes_us(&l));
+	}
+}
+
+/* A round-trip time from before a silence does not tell that the path is full: what was sent until
+ * then may have been little. */
+static void test_stale(void **state)
+{
+	struct window w = {0};
+	struct window_sample s = {.rtt_us = 50000, .least_us = 50000, .busy = true};
+
+	for (int i = 1; i <= 10; i++) {
+		s.now_us = (uint64_t)i * 10000;
+		s.delivered = (uint64_t)i * 5000;
+		window_sample(&w, &s);
+	}
+	assert_in_range(window_rate(&w), 490000, 510000);
+	/* What came back last had waited. */
+	s.rtt_us = 70000;
+	s.now_us += 3000000;
+	s.busy = false;
+	window_sample(&w, &s);
+	s.busy = true;
+	for (int i = 0; i < 13; i++) {
+		s.now_us += 10000;
+		s.delivered += 2500;
+		window_sample(&w, &s);
+		assert_false(w.held);
+	}
+	assert_in_range(window_rate(&w), 490000, 510000);
+	/* Now it is one of now. */
+	for (int i = 0; i < 2; i++) {
+		s.now_us += 10000;
+		s.delivered += 2500;
+		window_sample(&w, &s);
+	}
+	assert_true(w.held);
+	/* Little at a time, but what others fill tells the rate as well. */
+	s.busy = false;
+	for (int i = 0; i < 70; i++) {
+		s.now_us += 10000;
+		s.delivered += 2500;
+		window_sample(&w, &s);
+	}
+	assert_in_range(window_rate(&w), 240000, 260000);
+}
+
 /* The kernel's least time counts when the first sample comes with the path full already. */
 static void test_late(void **state)
 {
@@ -227,6 +318,8 @@ int main(void)
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_others),
 	    cmocka_unit_test(test_little),
+	    cmocka_unit_test(test_bursts),
+	    cmocka_unit_test(test_stale),
 	    cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_jitter),
 	};
