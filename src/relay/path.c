@@ -85,8 +85,10 @@ static void set_law(struct conn *c)
 {
 	struct path *p = c->path;
 	uint32_t base_ms = p->window.base_us / 1000;
+	/* The base may have others' queue in it. */
+	uint32_t least_ms = MIN(p->window.base_us, p->rtt_least_us) / 1000;
 
-	p->age_ms = MAX(MIN(AGE_ROUND_TRIPS * base_ms, (uint32_t)AGE_MAX_MS),
+	p->age_ms = MAX(MIN(AGE_ROUND_TRIPS * least_ms, (uint32_t)AGE_MAX_MS),
 	    (uint32_t)(c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS));
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
 	if (!p->window.full)
@@ -255,7 +257,9 @@ bool path_hold(struct conn *c)
 
 	if (!p || !p->full)
 		return false;
-	if (!p->held_at)
+	if (p->held_at)
+		c->worker->held_ms = MIN(c->worker->held_ms, p->look_ms);
+	else
 		join_held(p);
 	return true;
 }

@@ -11,6 +11,8 @@
 /* So many rates in a row that are no quarter higher: the path is full. */
 #define SAME_MAX 3
 #define DRAIN_EVERY_US 10000000u
+/* So many rates in a row below what the path was seen to take: it takes less now. */
+#define LOWER_MAX 32
 
 uint64_t window_rate(const struct window *w)
 {
@@ -41,7 +43,8 @@ static bool grown(const struct window *w, const struct window_sample *s, uint32_
 
 /* A rate tells what the path can take when there was always enough to send: with us, or in its
  * buffer. While the buffer is empty it may be TCP that sent no more, as in its start: then it tells
- * that the path takes so much at least. True when a rate is complete. */
+ * that the path takes so much at least, unless it goes on like that. True when a rate is complete.
+ */
 static bool note_rate(struct window *w, const struct window_sample *s)
 {
 	uint64_t us = s->now_us - w->since_us, rate;
@@ -56,6 +59,10 @@ static bool note_rate(struct window *w, const struct window_sample *s)
 		return false;
 	rate = (s->delivered - w->since_delivered) * 1000000 / us;
 	if (full || rate > window_rate(w))
+		w->lower = 0;
+	else if (w->lower < LOWER_MAX)
+		w->lower++;
+	if (w->lower == 0 || w->lower == LOWER_MAX)
 		w->rate[w->next_rate++ % WINDOW_RATES] = rate;
 	w->since_us = s->now_us;
 	w->since_delivered = s->delivered;
@@ -110,12 +117,13 @@ static void relearn(struct window *w, const struct window_sample *s, uint64_t ra
 	w->drain_us = s->now_us;
 }
 
-/* For a round trip or longer nothing was sent: for a while the round-trip time is that of before.
- */
+/* For a round trip or longer nothing was sent, or little: for a while the round-trip time is that
+ * of before. */
 static void note_silence(struct window *w, const struct window_sample *s)
 {
 	if (!s->busy && s->now_us - w->sampled_us > s->rtt_us) {
-		w->fresh_us = s->now_us + 2 * (uint64_t)s->rtt_us;
+		w->fresh_us = s->now_us + 2 * (uint64_t)MIN(s->rtt_us, w->base_us + MARGIN_MAX_US);
+		w->lower = 0;
 		/* The buffer has emptied by itself. */
 		if (w->draining)
 			w->drain_us = s->now_us + DRAIN_EVERY_US;

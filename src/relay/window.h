@@ -46,7 +46,8 @@ struct window {
 	uint32_t margin_us; /* how much more may be in flight, in time */
 	uint64_t sampled_us, fresh_us;      /* since then the round-trip time is one of now */
 	uint64_t since_us, since_delivered; /* when the rate under way began; 0: none is */
-	uint64_t rate[WINDOW_RATES];        /* the last ones in bytes/s, under load */
+	uint64_t rate[WINDOW_RATES];        /* the last that tell what the path takes, bytes/s */
+	uint32_t lower;                     /* in a row that were lower, with the buffer empty */
 	uint32_t next_rate;
 	bool begun;        /* the least round-trip time ever has been looked at */
 	uint64_t drain_us; /* when the buffer is to be emptied next, or since when it is, */

@@ -233,6 +233,24 @@ static void test_bursts(void **state)
 	}
 }
 
+/* A path that takes less without a buffer that fills, as behind a policer: it is not held, but what
+ * it takes is known in the end. */
+static void test_policed(void **state)
+{
+	struct window w = {0};
+	struct window_sample s = {.rtt_us = 40000, .least_us = 40000, .busy = true};
+
+	for (int i = 1; i <= 600; i++) {
+		s.now_us = (uint64_t)i * 10000;
+		s.delivered += i < 50 ? 125000 : 1250;
+		window_sample(&w, &s);
+		if (i == 150)
+			assert_in_range(window_rate(&w), 12400000, 12600000);
+	}
+	assert_false(w.held);
+	assert_in_range(window_rate(&w), 124000, 126000);
+}
+
 /* A round-trip time from before a silence does not tell that the path is full: what was sent until
  * then may have been little. */
 static void test_stale(void **state)
@@ -319,6 +337,7 @@ int main(void)
 	    cmocka_unit_test(test_others),
 	    cmocka_unit_test(test_little),
 	    cmocka_unit_test(test_bursts),
+	    cmocka_unit_test(test_policed),
 	    cmocka_unit_test(test_stale),
 	    cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_jitter),
