@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is done to a tunnel and what is read from it: idle, down, up, fair."""
+"""What is done to a tunnel and what is read from it: idle, down, up, fair, start."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from servers import Failed
 IDLE_S, WARM_S, MEASURED_S = 5, 3, 8
 # Where slow start takes long: what the first seconds are worth, and what comes of it in the end.
 LONG_DELAY_MS, LONG_S, LATE_S = 75, 20, 15
+START_S = 20
 QUICK_S, QUICK_WARM_S = 2, 0.5
 LATE_PROBES_MS, QUICK_LATE_PROBES_MS = 3000, 1000
 BUSY = 0.95
@@ -23,6 +24,7 @@ class Phase:
     title: str
     flows: list   # from, to
     probes: list  # from; all go to far
+    bursts: bool = False
 
 
 PHASES = {
@@ -31,6 +33,9 @@ PHASES = {
     "up": Phase("up: one TCP from far to near1", [("far", "near1")], ["near1"]),
     "fair": Phase("fair: near1 and near2 to far; near3 only asks now and then",
                   [("near1", "far"), ("near2", "far")], ["near3", "near1"]),
+    "start": Phase("start: near1 sends 300 KB to far, and again three seconds after it is there",
+                   # Probes would keep the connections from falling idle.
+                   [("near1", "far")], [], bursts=True),
 }
 
 
@@ -125,6 +130,8 @@ class Bench:
         seconds = warm + measured
         if not phase.flows:
             seconds = self.options.seconds or (QUICK_S if quick else IDLE_S)
+        elif phase.bursts:
+            seconds = self.options.seconds or (QUICK_S if quick else START_S)
         elif name == "down" and (self.options.long or path.delay_ms >= LONG_DELAY_MS):
             seconds = max(seconds, LONG_S)
         if phase.flows:
@@ -134,19 +141,19 @@ class Bench:
         args = ["-t", str(seconds), "-a",
                 str(QUICK_LATE_PROBES_MS if quick else LATE_PROBES_MS + 4 * path.delay_ms)]
         for source, to in phase.flows:
-            args += ["-f", self._spec(f"{source}-{to}", source, to, self.options.inner_congestion)]
+            args += ["-b" if phase.bursts else "-f", self._spec(f"{source}-{to}", source, to, self.options.inner_congestion)]
         for source in phase.probes:
             args += ["-p", self._spec(source, source, "far")]
         report, busy = self._traffic(args, seconds)
         self.relay.check()
         after = self.relay.varz()
-        return {**figures(report, warm, measured), "cpu_busy": busy, "cpu_bound": busy >= BUSY,
+        return {**figures(report, warm, measured, phase), "cpu_busy": busy, "cpu_bound": busy >= BUSY,
                 "line": self.line.counts(), "raw": report,
                 "relay": {n: v - before.get(n, 0) for n, v in after.items()
                           if v != before.get(n, 0)}}
 
 
-def figures(report, warm, measured):
+def figures(report, warm, measured, phase):
     """What tables show."""
     out, flows = {"probes": {}}, report["flows"]
     for name, probe in report["probes"].items():
@@ -157,6 +164,12 @@ def figures(report, warm, measured):
         return out
     out["errors"] = [f"{n}: {f['error']}" for n, f in flows.items() if f["error"]]
     out["retransmits"] = sum(f["retransmits"] for f in flows.values())
+    if phase.bursts:
+        took, = (f["bursts_ms"] for f in flows.values())
+        out["first_ms"] = took[0] if took else None
+        if took[1:]:
+            out["again_ms"] = percentile(took[1:], 0.5)
+        return out
     each = {n: mbit(f, warm, warm + measured) for n, f in flows.items()}
     out["goodput_mbit"], out["flows_mbit"] = sum(each.values()), each
     out["first_mbit"] = sum(mbit(f, 0, warm + measured) for f in flows.values())

@@ -26,6 +26,20 @@ def spread(values):
     return f"{middle} [{short(min(values))}–{short(max(values))}]"
 
 
+def progress(phase, run):
+    """What progress tells of one run."""
+    out = []
+    if "goodput_mbit" in run:
+        out.append(f"{run['goodput_mbit']:.1f} Mbit/s")
+    if "first_ms" in run:
+        out.append(f"300 KB in {short(run['first_ms'])} ms")
+    for who in PHASES[phase].probes[:1]:
+        probe = run["probes"][who]
+        out.append(f"p50 {short(probe['p50_ms'])}, p95 {short(probe['p95_ms'])} ms, "
+                   f"{probe['lost']} of {probe['sent']} lost")
+    return ", ".join([*out, f"CPU {100 * run['cpu_busy']:.0f} %"])
+
+
 def lost(runs, who):
     sent = sum(r["probes"][who]["sent"] for r in runs)
     gone = sum(r["probes"][who]["lost"] for r in runs)
@@ -56,6 +70,8 @@ def columns(phase, runs):
         add("from the start", "first_mbit")
         add("after 15 s", "late_mbit")
         add("Jain", "jain")
+        add("the first, ms", "first_ms")
+        add("the others, ms", "again_ms")
     for i, who in enumerate(PHASES[phase].probes):
         mark = f" {who}" if i else ""
         for p in "p50", "p95":

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The traffic of one phase: TCP flows that send as much as they can, and probes that are echoed.
- * Its sockets stand in different network namespaces, but all belong to this process, so there is
- * one clock and one set of books. What arrives is counted where it arrives, in bins of 100 ms.
+ * The traffic of one phase: TCP flows that send as much as they can, or bursts with silence
+ * between, and probes that are echoed. Its sockets stand in different network namespaces, but all
+ * belong to this process, so there is one clock and one set of books. What arrives is counted where
+ * it arrives, in bins of 100 ms.
  *
  *   traffic -t SECONDS [-a AFTER_MS] [-f NAME,FROM_NETNS,TO_NETNS,TO_ADDRESS[,CONGESTION]]...
- *           [-p NAME,FROM_NETNS,TO_NETNS,TO_ADDRESS]...
+ *           [-b the same]... [-p NAME,FROM_NETNS,TO_NETNS,TO_ADDRESS]...
  *
+ * A burst (-b) is of 300 KB; the next one begins three seconds after its last byte has arrived.
  * Probes are UDP, one each 200 ms. Flows are cut off at the end; then probes that are still under
  * way have AFTER_MS to come back. One that doesn't is null in the JSON that is printed.
  */
@@ -31,6 +33,9 @@
 /* About what `ping` sends. */
 #define PROBE_BYTES 56
 #define CHUNK (256 * 1024)
+#define BURST_BYTES 300000
+#define SILENCE_NS (3 * NS_PER_S)
+#define BURSTS_MAX (SECONDS_MAX / 3 + 1)
 
 enum what { LISTENER, SENDER, RECEIVER, PROBE, ECHO };
 
@@ -47,6 +52,13 @@ struct flow {
 	bool connected;
 	char why[64]; /* it broke; empty when it didn't */
 	uint64_t bytes[BINS_MAX];
+	/* of one that sends bursts: the next begins at due_ns, 0: one is under way */
+	bool bursts;
+	int64_t due_ns, began_ns;
+	uint64_t to_send, to_come;
+	int n_bursts;
+	int64_t took_ns[BURSTS_MAX]; /* until its last byte was received; the first has the
+					handshake in it */
 };
 
 struct probe {
@@ -116,7 +128,7 @@ static void split(char *spec, char *parts[5])
 		errx(2, "NAME,FROM_NETNS,TO_NETNS,ADDRESS[,CONGESTION], please");
 }
 
-static void add_flow(char *spec)
+static void add_flow(char *spec, bool bursts)
 {
 	struct flow *f = &flows[n_flows];
 	struct sockaddr_in to;
@@ -128,6 +140,7 @@ static void add_flow(char *spec)
 	split(spec, parts);
 	f->name = parts[0];
 	f->congestion = parts[4];
+	f->bursts = bursts;
 	fd = open_socket(parts[2], SOCK_STREAM);
 	set_congestion(fd, f->congestion);
 	bind_any(fd, parts[3], &to);
@@ -177,12 +190,47 @@ static void flow_accept(struct flow *f)
 	epoll_ctl(epoll_fd, EPOLL_CTL_DEL, f->listener.fd, NULL);
 }
 
+static void want_to_send(struct flow *f, bool want)
+{
+	struct epoll_event ev = {.events = want ? EPOLLOUT : 0, .data.ptr = &f->sender};
+
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, f->sender.fd, &ev) < 0)
+		broke(f, "epoll");
+}
+
+static void burst_begin(struct flow *f)
+{
+	f->due_ns = 0;
+	f->began_ns = now_ns();
+	f->to_send = f->to_come = BURST_BYTES;
+	want_to_send(f, true);
+}
+
+static void burst_came(struct flow *f, uint64_t n)
+{
+	f->to_come -= n < f->to_come ? n : f->to_come;
+	if (f->to_come > 0 || f->n_bursts == BURSTS_MAX)
+		return;
+	f->took_ns[f->n_bursts++] = now_ns() - f->began_ns;
+	f->due_ns = now_ns() + SILENCE_NS;
+}
+
 static void flow_send(struct flow *f)
 {
-	ssize_t n = send(f->sender.fd, chunk, CHUNK, MSG_NOSIGNAL);
+	size_t most = f->bursts && f->to_send < CHUNK ? (size_t)f->to_send : CHUNK;
+	ssize_t n = most ? send(f->sender.fd, chunk, most, MSG_NOSIGNAL) : 0;
 
-	if (n > 0)
+	if (n > 0) {
 		f->connected = true;
+		f->to_send -= f->bursts ? (uint64_t)n : 0;
+	}
+	/* Nothing is to be sent, and nothing is asked for: only an error comes then. */
+	if (most == 0) {
+		broke(f, "send");
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, f->sender.fd, NULL);
+	} else if (f->bursts && f->to_send == 0) {
+		want_to_send(f, false);
+	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		broke(f, f->connected ? "send" : "connect");
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, f->sender.fd, NULL);
@@ -196,6 +244,8 @@ static void flow_receive(struct flow *f)
 
 	if (n > 0 && bin < BINS_MAX)
 		f->bytes[bin] += (uint64_t)n;
+	if (n > 0 && f->bursts)
+		burst_came(f, (uint64_t)n);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		broke(f, "receive");
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, f->receiver.fd, NULL);
@@ -279,6 +329,14 @@ static void run_until(int64_t until, bool all)
 			else if (due < next)
 				next = due;
 		}
+		for (int i = 0; i < n_flows; i++) {
+			struct flow *f = &flows[i];
+
+			if (f->due_ns && f->due_ns <= now && now < end_ns)
+				burst_begin(f);
+			else if (f->due_ns && f->due_ns > now && f->due_ns < next)
+				next = f->due_ns;
+		}
 		if (all && !missing)
 			return;
 		n = epoll_wait(epoll_fd, ev, 16, (int)((next - now) / NS_PER_MS) + 1);
@@ -308,6 +366,12 @@ static void tell_flow(struct flow *f, uint32_t retransmits, int n_bins)
 	    f->name, f->why, retransmits, (int)(BIN_NS / NS_PER_MS));
 	for (int i = 0; i < n_bins; i++)
 		printf("%s%ju", i ? "," : "", f->bytes[i]);
+	printf("], \"bursts_ms\": [");
+	for (int i = 0; i < f->n_bursts; i++)
+		printf("%s%.1f", i ? "," : "", (double)f->took_ns[i] / NS_PER_MS);
+	/* One that has taken for ever already. */
+	if (f->to_come > 0 && end_ns - f->began_ns > SILENCE_NS)
+		printf("%snull", f->n_bursts ? "," : "");
 	printf("]}");
 }
 
@@ -360,13 +424,13 @@ int main(int argc, char **argv)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
 		err(1, "epoll");
-	while ((c = getopt(argc, argv, "t:a:f:p:")) != -1) {
+	while ((c = getopt(argc, argv, "t:a:f:b:p:")) != -1) {
 		if (c == 't')
 			seconds = number("-t", optarg, 0.1, SECONDS_MAX);
 		else if (c == 'a')
 			after_ms = number("-a", optarg, 0, 60000);
-		else if (c == 'f')
-			add_flow(optarg);
+		else if (c == 'f' || c == 'b')
+			add_flow(optarg, c == 'b');
 		else if (c == 'p')
 			add_probe(optarg);
 		else
@@ -375,6 +439,8 @@ int main(int argc, char **argv)
 	if (optind != argc)
 		errx(2, "%s: what is that?", argv[optind]);
 	start_ns = now_ns();
+	for (int i = 0; i < n_flows; i++)
+		flows[i].due_ns = flows[i].bursts ? start_ns : 0;
 	end_ns = start_ns + (int64_t)(seconds * NS_PER_S);
 	run_until(end_ns, false);
 	for (int i = 0; i < n_flows; i++) {
