@@ -89,8 +89,7 @@ struct conn {
 	struct sighting_set sightings;
 
 	struct timer timer;
-	int unacked;    /* bytes in the kernel when write_deadline was set */
-	uint8_t outage; /* write time-outs since, with packets on their way */
+	int unacked;                           /* bytes in the kernel when write_deadline was set */
 	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
 	uint32_t keepalive_every_ms;
 	uint32_t not_here_tokens;

@@ -20,10 +20,6 @@
 /* ---- A socket that takes no more --------------------------------------------------------------
  */
 
-/* When packets get lost on the way to a client, as while its radio is out of reach, it has so many
- * write time-outs; when it doesn't read, one. */
-#define OUTAGE_TIMEOUTS 5
-
 /* Bytes in the kernel that the client has not acknowledged. */
 static int unacked(const struct conn *c)
 {
@@ -32,28 +28,14 @@ static int unacked(const struct conn *c)
 	return ioctl(c->watch.fd, SIOCOUTQ, &n) < 0 ? 0 : n;
 }
 
-/* Some of them are on their way. A client that doesn't read has acknowledged all that was sent. */
-static bool in_flight(const struct conn *c)
-{
-	int unsent = 0;
-
-	return ioctl(c->watch.fd, SIOCOUTQNSD, &unsent) == 0 && unacked(c) > unsent;
-}
-
-static uint64_t write_timeout_ms(const struct conn *c)
-{
-	return c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
-}
-
 /* Bytes went out: the deadline begins anew. */
 static void stall_progress(struct conn *c)
 {
-	uint64_t ms = write_timeout_ms(c);
+	uint64_t ms = c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
 
 	if (!ms)
 		return;
 	c->unacked = unacked(c);
-	c->outage = 0;
 	c->write_deadline = c->worker->now_ms + ms;
 	conn_arm(c);
 }
@@ -63,16 +45,9 @@ bool stall_still_moves(struct conn *c)
 	/* The kernel asks for more only when half its queue has gone: a slow link may need longer
 	 * than the deadline for that. What was added while it was blocked is in c->unacked: less is
 	 * progress. */
-	if (!c->blocked)
+	if (!c->blocked || unacked(c) >= c->unacked)
 		return false;
-	if (unacked(c) < c->unacked) {
-		stall_progress(c);
-		return true;
-	}
-	/* Between servers other ways are to be found soon. */
-	if (c->mesh || ++c->outage >= OUTAGE_TIMEOUTS || !in_flight(c))
-		return false;
-	c->write_deadline = c->worker->now_ms + write_timeout_ms(c);
+	stall_progress(c);
 	return true;
 }
 
