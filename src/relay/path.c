@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "relay/batch.h"
-#include "relay/link.h"
 #include "relay/worker.h"
 
 /* Who was sent no more than this, ever, needs no care. */
@@ -88,11 +87,10 @@ static void set_law(struct conn *c)
 	/* The base may have others' queue in it. */
 	uint32_t least_ms = MIN(p->window.base_us, p->rtt_least_us) / 1000;
 
-	p->age_ms = MAX(MIN(AGE_ROUND_TRIPS * least_ms, (uint32_t)AGE_MAX_MS),
-	    (uint32_t)(c->is_link ? LINK_WAIT_AGE_MAX_MS : WAIT_AGE_MAX_MS));
+	p->age_ms = MIN(AGE_ROUND_TRIPS * least_ms, (uint32_t)AGE_MAX_MS);
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
 	if (!p->window.full)
-		p->target_ms = p->age_ms;
+		p->target_ms = UINT32_MAX;
 	else if (p->losses.lossy)
 		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, (uint32_t)TARGET_MS);
 	else
@@ -257,10 +255,9 @@ bool path_hold(struct conn *c)
 
 	if (!p || !p->full)
 		return false;
-	if (p->held_at)
-		c->worker->held_ms = MIN(c->worker->held_ms, p->look_ms);
-	else
-		join_held(p);
+	/* It may be in line already, for another time. */
+	leave_held(p);
+	join_held(p);
 	return true;
 }
 
@@ -298,7 +295,7 @@ void path_rule(struct conn *c)
 
 	if (!q || !p || !p->interval_ms)
 		return;
-	q->age_ms = p->age_ms;
+	q->age_ms = MAX(q->limits->age_ms, p->age_ms);
 	q->target_ms = p->target_ms;
 	q->interval_ms = p->interval_ms;
 }

@@ -220,8 +220,7 @@ static struct pool_buf *room_for(struct queue_set *set, uint32_t size)
 
 		if (!n)
 			break;
-		/* One that is empty now has nothing more to give; it is weighed again when it has.
-		 */
+		/* An empty one has nothing to give; it is weighed again when it has. */
 		if (!drop_one(container_of(n, struct queue, weight)))
 			heavy_remove(&set->queues, n);
 		b = pool_get_spare(set->pool, size);

@@ -35,7 +35,7 @@ static void note_rtt(struct window *w, const struct window_sample *s)
 	    (uint32_t)MARGIN_MAX_US);
 }
 
-/* By how much the round-trip time is longer than without load, if it is of now. */
+/* The round-trip time is one of now, and longer by more than that than without load. */
 static bool grown(const struct window *w, const struct window_sample *s, uint32_t by_us)
 {
 	return s->now_us >= w->fresh_us && s->rtt_us > w->base_us + by_us;
@@ -43,8 +43,7 @@ static bool grown(const struct window *w, const struct window_sample *s, uint32_
 
 /* A rate tells what the path can take when there was always enough to send: with us, or in its
  * buffer. While the buffer is empty it may be TCP that sent no more, as in its start: then it tells
- * that the path takes so much at least, unless it goes on like that. True when a rate is complete.
- */
+ * that the path takes so much at least, unless it goes on like that. True: a rate is complete. */
 static bool note_rate(struct window *w, const struct window_sample *s)
 {
 	uint64_t us = s->now_us - w->since_us, rate;

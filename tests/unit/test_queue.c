@@ -380,7 +380,6 @@ static void test_codel(void **state)
 {
 	begin(POOL, (struct queue_limits)LIMITS);
 	bed.lawless = false;
-	bed.lawless = false;
 	bed.queue[0].q->target_ms = 5;
 	bed.queue[0].q->interval_ms = 100;
 	/* Nothing before an interval has passed; then the faster the longer it lasts: at 105, 205,

@@ -141,7 +141,8 @@ class Bench:
         args = ["-t", str(seconds), "-a",
                 str(QUICK_LATE_PROBES_MS if quick else LATE_PROBES_MS + 4 * path.delay_ms)]
         for source, to in phase.flows:
-            args += ["-b" if phase.bursts else "-f", self._spec(f"{source}-{to}", source, to, self.options.inner_congestion)]
+            args += ["-b" if phase.bursts else "-f",
+                     self._spec(f"{source}-{to}", source, to, self.options.inner_congestion)]
         for source in phase.probes:
             args += ["-p", self._spec(source, source, "far")]
         report, busy = self._traffic(args, seconds)

@@ -52,10 +52,10 @@ struct flow {
 	bool connected;
 	char why[64]; /* it broke; empty when it didn't */
 	uint64_t bytes[BINS_MAX];
-	/* of one that sends bursts: the next begins at due_ns, 0: one is under way */
-	bool bursts;
+	uint64_t to_send;
+	/* of one that sends bursts: the next begins at due_ns; 0: one is under way */
 	int64_t due_ns, began_ns;
-	uint64_t to_send, to_come;
+	uint64_t to_come;
 	int n_bursts;
 	int64_t took_ns[BURSTS_MAX]; /* until its last byte was received; the first has the
 					handshake in it */
@@ -140,7 +140,8 @@ static void add_flow(char *spec, bool bursts)
 	split(spec, parts);
 	f->name = parts[0];
 	f->congestion = parts[4];
-	f->bursts = bursts;
+	f->to_send = bursts ? 0 : UINT64_MAX;
+	f->due_ns = bursts ? 1 : 0; /* at once */
 	fd = open_socket(parts[2], SOCK_STREAM);
 	set_congestion(fd, f->congestion);
 	bind_any(fd, parts[3], &to);
@@ -217,19 +218,15 @@ static void burst_came(struct flow *f, uint64_t n)
 
 static void flow_send(struct flow *f)
 {
-	size_t most = f->bursts && f->to_send < CHUNK ? (size_t)f->to_send : CHUNK;
-	ssize_t n = most ? send(f->sender.fd, chunk, most, MSG_NOSIGNAL) : 0;
+	size_t most = f->to_send < CHUNK ? (size_t)f->to_send : CHUNK;
+	/* Of nothing it tells what is wrong: without that it is not called. */
+	ssize_t n = send(f->sender.fd, chunk, most, MSG_NOSIGNAL);
 
 	if (n > 0) {
 		f->connected = true;
-		f->to_send -= f->bursts ? (uint64_t)n : 0;
-	}
-	/* Nothing is to be sent, and nothing is asked for: only an error comes then. */
-	if (most == 0) {
-		broke(f, "send");
-		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, f->sender.fd, NULL);
-	} else if (f->bursts && f->to_send == 0) {
-		want_to_send(f, false);
+		f->to_send -= (uint64_t)n;
+		if (f->to_send == 0)
+			want_to_send(f, false);
 	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		broke(f, f->connected ? "send" : "connect");
@@ -244,7 +241,7 @@ static void flow_receive(struct flow *f)
 
 	if (n > 0 && bin < BINS_MAX)
 		f->bytes[bin] += (uint64_t)n;
-	if (n > 0 && f->bursts)
+	if (n > 0 && f->to_come > 0)
 		burst_came(f, (uint64_t)n);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		broke(f, "receive");
@@ -332,9 +329,11 @@ static void run_until(int64_t until, bool all)
 		for (int i = 0; i < n_flows; i++) {
 			struct flow *f = &flows[i];
 
-			if (f->due_ns && f->due_ns <= now && now < end_ns)
+			if (!f->due_ns || now >= end_ns)
+				continue;
+			if (f->due_ns <= now)
 				burst_begin(f);
-			else if (f->due_ns && f->due_ns > now && f->due_ns < next)
+			else if (f->due_ns < next)
 				next = f->due_ns;
 		}
 		if (all && !missing)
@@ -439,8 +438,6 @@ int main(int argc, char **argv)
 	if (optind != argc)
 		errx(2, "%s: what is that?", argv[optind]);
 	start_ns = now_ns();
-	for (int i = 0; i < n_flows; i++)
-		flows[i].due_ns = flows[i].bursts ? start_ns : 0;
 	end_ns = start_ns + (int64_t)(seconds * NS_PER_S);
 	run_until(end_ns, false);
 	for (int i = 0; i < n_flows; i++) {
