@@ -294,6 +294,31 @@ static void test_stale(void **state)
 	assert_in_range(window_rate(&w), 240000, 260000);
 }
 
+/* However long it was, it is not for longer that it does not count. */
+static void test_stale_long(void **state)
+{
+	struct window w = {0};
+	struct window_sample s = {.rtt_us = 50000, .least_us = 50000, .busy = true};
+
+	for (int i = 1; i <= 10; i++) {
+		s.now_us = (uint64_t)i * 10000;
+		s.delivered = (uint64_t)i * 5000;
+		window_sample(&w, &s);
+	}
+	s.rtt_us = 2000000;
+	s.now_us += 3000000;
+	s.busy = false;
+	window_sample(&w, &s);
+	s.busy = true;
+	s.rtt_us = 70000;
+	for (int i = 0; i < 35; i++) {
+		s.now_us += 10000;
+		s.delivered += 2500;
+		window_sample(&w, &s);
+	}
+	assert_true(w.held);
+}
+
 /* The kernel's least time counts when the first sample comes with the path full already. */
 static void test_late(void **state)
 {
@@ -339,6 +364,7 @@ int main(void)
 	    cmocka_unit_test(test_bursts),
 	    cmocka_unit_test(test_policed),
 	    cmocka_unit_test(test_stale),
+	    cmocka_unit_test(test_stale_long),
 	    cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_jitter),
 	};
