@@ -89,7 +89,8 @@ struct conn {
 	struct sighting_set sightings;
 
 	struct timer timer;
-	int unacked;                           /* bytes in the kernel when write_deadline was set */
+	int unacked;    /* bytes in the kernel when write_deadline was set */
+	uint8_t outage; /* write time-outs since, in which nothing was heard of the client */
 	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
 	uint32_t keepalive_every_ms;
 	uint32_t not_here_tokens;

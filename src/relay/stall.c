@@ -11,6 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 
 #include "relay/link.h"
 #include "relay/forward.h"
@@ -20,6 +22,9 @@
 /* ---- A socket that takes no more --------------------------------------------------------------
  */
 
+/* A client that is out of reach, as a radio may be for some seconds, has so many write time-outs. */
+#define OUTAGE_TIMEOUTS 5
+
 /* Bytes in the kernel that the client has not acknowledged. */
 static int unacked(const struct conn *c)
 {
@@ -28,14 +33,32 @@ static int unacked(const struct conn *c)
 	return ioctl(c->watch.fd, SIOCOUTQ, &n) < 0 ? 0 : n;
 }
 
+static uint64_t write_timeout_ms(const struct conn *c)
+{
+	return c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
+}
+
+/* Nothing at all was heard of it for most of the time-out, though something is on its way there.
+ * The kernel of one that only doesn't read answers whatever it is sent: what it has no room for,
+ * and probes of its closed window, which come at gaps that double. */
+static bool out_of_reach(const struct conn *c)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	return getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	    info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= write_timeout_ms(c) / 4 * 3;
+}
+
 /* Bytes went out: the deadline begins anew. */
 static void stall_progress(struct conn *c)
 {
-	uint64_t ms = c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
+	uint64_t ms = write_timeout_ms(c);
 
 	if (!ms)
 		return;
 	c->unacked = unacked(c);
+	c->outage = 0;
 	c->write_deadline = c->worker->now_ms + ms;
 	conn_arm(c);
 }
@@ -45,9 +68,16 @@ bool stall_still_moves(struct conn *c)
 	/* The kernel asks for more only when half its queue has gone: a slow link may need longer
 	 * than the deadline for that. What was added while it was blocked is in c->unacked: less is
 	 * progress. */
-	if (!c->blocked || unacked(c) >= c->unacked)
+	if (!c->blocked)
 		return false;
-	stall_progress(c);
+	if (unacked(c) < c->unacked) {
+		stall_progress(c);
+		return true;
+	}
+	/* Between servers other ways are to be found soon. */
+	if (c->mesh || ++c->outage >= OUTAGE_TIMEOUTS || !out_of_reach(c))
+		return false;
+	c->write_deadline = c->worker->now_ms + write_timeout_ms(c);
 	return true;
 }
 

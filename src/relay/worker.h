@@ -244,7 +244,8 @@ void stall_wait(struct conn *c);
 void stall_fresh(struct conn *c);
 /* The socket takes bytes again. */
 void stall_unblock(struct conn *c);
-/* The write deadline is due: whether the client took bytes since it was set; then it is anew. */
+/* The write deadline is due: whether it is put off, as the client took bytes since it was set or is
+ * out of reach for a while. */
 bool stall_still_moves(struct conn *c);
 /* Bytes for the wire ahead of everything else: TLS and WebSocket answers. */
 void stall_send_raw(struct conn *c, const uint8_t *p, size_t len);

@@ -1,6 +1,9 @@
 """Receivers that don't read, or read slowly."""
 
 import contextlib
+import ctypes
+import select
+import socket
 import struct
 import time
 
@@ -10,6 +13,7 @@ import derp
 from server import ORACLE, eventually
 
 SIZE = 1400
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 STALLED = {"rcvbuf": 32768}  # so that the kernel soon takes no more for a client that doesn't read
 
 
@@ -36,11 +40,11 @@ def ticks(seconds, interval=0.005):
         yield n
 
 
-def flood(sender, receiver, seconds=1.5, per_tick=14):
+def flood(sender, receiver, seconds=1.5, per_tick=14, first=0):
     """About 4 MB/s of packets, in small portions; yields to let the caller do something meanwhile.
     Returns how many were sent."""
     for tick in ticks(seconds):
-        send_stamped(sender, receiver, tick * per_tick, per_tick)
+        send_stamped(sender, receiver, first + tick * per_tick, per_tick)
         yield
     return (tick + 1) * per_tick
 
@@ -209,18 +213,66 @@ def test_pings_do_not_put_off_the_write_timeout(serve):
     server.expect_closes(write_timeout=1)
 
 
+def readable(client):
+    return select.select([client.conn.sock], [], [], 0)[0]
+
+
+@contextlib.contextmanager
+def out_of_reach(client):
+    """Every segment that comes for the client is lost, as while a radio is out of reach."""
+    lose_all = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K: keep 0 bytes
+    program = ctypes.create_string_buffer(lose_all)
+    client.conn.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                                struct.pack("HL", 1, ctypes.addressof(program)))
+    try:
+        yield
+    finally:
+        client.conn.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+@pytest.mark.ours
+def test_an_outage_may_last_longer_than_the_write_timeout(serve):
+    server = serve(tls=False, tcp_write_timeout="500ms")
+    sender, away = server.login(), server.login(**STALLED)
+    with out_of_reach(away):
+        run(flood(sender, away, seconds=1, per_tick=40))
+    # What is sent before the kernel tries again waits too long; who is back reads.
+    got = 0
+    for _ in flood(sender, away, seconds=4 * derp.SCALE, per_tick=1, first=100_000):
+        while got < 100_000 and (away.conn.buffer or readable(away)):
+            got = read_stamp(away.recv_packet()[1])[0]
+        if got >= 100_000:
+            break
+    assert got >= 100_000
+    server.expect({"derp_sclient_write_timeouts": 0, "derp_current_connections": 2})
+
+
+@pytest.mark.ours
+def test_an_outage_does_not_last_for_ever(serve):
+    server = serve(tls=False, tcp_write_timeout="400ms")
+    sender, away = server.login(), server.login(**STALLED)
+    start = time.monotonic()
+    with out_of_reach(away):
+        flooding = flood(sender, away, seconds=6 * derp.SCALE)
+        while server.metrics().sum("derp_current_connections") == 2:
+            next(flooding)
+    assert time.monotonic() - start > 1.9
+    server.expect_closes(write_timeout=1)
+
+
 @pytest.mark.subset
 def test_write_timeout_closes(serve):
     # Under TLS derper takes five seconds more: its close waits for the alert to be written.
-    server = serve(tls=not ORACLE, tcp_write_timeout="500ms")
+    server = serve(tls=not ORACLE, tcp_write_timeout="1s")
     sender, stalled = server.login(), server.login(**STALLED)
     stalled.send_packet(sender.key, b"so that you hear of my end")
     sender.recv_packet()
     start = time.monotonic()
-    flooding = flood(sender, stalled, seconds=3 * derp.SCALE)
+    # Well below the five time-outs of one that cannot be reached.
+    flooding = flood(sender, stalled, seconds=3.5 * derp.SCALE)
     while server.metrics().sum("derp_current_connections") == 2:
         next(flooding)
-    assert time.monotonic() - start > 0.4
+    assert time.monotonic() - start > 0.9
     assert sender.recv_peer_gone() == (stalled.key, derp.GONE_DISCONNECTED)
     server.expect({"derp_sclient_write_timeouts": 1})
     server.expect_closes(write_timeout=1)
