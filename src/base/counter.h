@@ -23,7 +23,8 @@
 	X(DROP_QUEUE_HEAD, "queue_head")                   \
 	X(DROP_QUEUE_TAIL, "queue_tail")                   \
 	X(DROP_WRITE_ERROR, "write_error")                 \
-	X(DROP_DUP_CLIENT, "dup_client")
+	X(DROP_DUP_CLIENT, "dup_client")                   \
+	X(DROP_UPLINK_FULL, "uplink_full")
 
 enum drop_reason {
 #define X(id, label) id,

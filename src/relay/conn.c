@@ -13,6 +13,7 @@
 #include "relay/link.h"
 #include "relay/forward.h"
 #include "relay/path.h"
+#include "relay/uplink.h"
 #include "relay/worker.h"
 #include "wire/websocket.h"
 
@@ -72,6 +73,8 @@ struct conn *conn_new(struct worker *w, struct admit *a)
 	memcpy(c->app_name, a->info.app_name, sizeof(c->app_name));
 	c->since_ms = w->now_ms;
 	c->end = CLOSE_REASON_COUNT;
+	c->uplink_look =
+	    a->mesh_peer || a->is_link || w->config->queue_fifo ? UINT64_MAX : UPLINK_QUIET_BYTES;
 	c->not_here_tokens = NOT_HERE_BURST;
 	c->not_here_at = w->now_ms;
 	c->keepalive_every_ms = KEEPALIVE_MS + randombytes_uniform(KEEPALIVE_JITTER_MS);
@@ -210,6 +213,7 @@ void conn_free(struct conn *c)
 	tls_free(c->tls);
 	ws_free(c->ws);
 	free(c->mesh);
+	free(c->uplink);
 	close(c->watch.fd);
 	free(c);
 }

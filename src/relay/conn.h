@@ -44,6 +44,7 @@ struct worker;
 struct neighbour;
 struct mesh_conn;
 struct path;
+struct uplink;
 struct slice;
 
 /* Packets of this turn, still in the receive buffer of their sender. */
@@ -68,6 +69,7 @@ struct conn {
 	bool blocked;    /* packets wait: the socket takes no more, or its path has enough */
 	bool pong_waits; /* a Pong lies in control */
 	bool dirty;      /* on the worker's list of those to flush */
+	bool shed; /* the first large packet of this receive is to be dropped: its line is full */
 
 	/* in: what came of a frame that is not whole yet, and what of a frame is to be skipped */
 	struct pool_buf *rest;
@@ -83,7 +85,9 @@ struct conn {
 	struct fresh fresh[KIND_COUNT];
 	uint32_t fresh_bytes;
 
-	struct path *path; /* how it is to send there; NULL: it was sent little */
+	struct path *path;     /* how it is to send there; NULL: it was sent little */
+	struct uplink *uplink; /* how its line towards us is; NULL: it has sent little */
+	uint64_t uplink_look;  /* that is looked at when so many bytes have come, ever */
 
 	struct flow_set flows;
 	struct sighting_set sightings;

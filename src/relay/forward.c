@@ -22,6 +22,7 @@
 #include "relay/forward.h"
 #include "relay/link.h"
 #include "relay/path.h"
+#include "relay/uplink.h"
 #include "relay/worker.h"
 
 void forward_mark_dirty(struct conn *c)
@@ -88,9 +89,12 @@ static void conn_read(struct conn *c)
 		end = stream_open(c, (size_t)n, &to);
 	else
 		to.len += (size_t)n;
+	if (unlikely(c->totals.rx_bytes >= c->uplink_look))
+		uplink_look(c);
 	t2 = clock_cycles();
 	w->pricing = ++w->reads % PRICE_EVERY == 0;
 	forward_stream(c, base, to.len);
+	c->shed = false;
 	/* What came before the end goes its way first, also when that is blocked for now. */
 	if (end != CLOSE_REASON_COUNT && c->paused)
 		c->end = end;
@@ -205,9 +209,9 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 	uint32_t slot;
 
 	/* The run ends before the table may change under it. */
-	if (run->flow != FLOW_NONE &&
-	    (run->disco != disco || run->len + run->packets * KEY_LEN >= RUN_BYTES_MAX ||
-		!is_flow(c, run->flow, dst, src))) {
+	if (run->flow != FLOW_NONE && (run->disco != disco || run->shed || c->shed ||
+					  run->len + run->packets * KEY_LEN >= RUN_BYTES_MAX ||
+					  !is_flow(c, run->flow, dst, src))) {
 		route(c, run);
 		if (unlikely(c->dead))
 			return false;
@@ -223,7 +227,9 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 		    .flow = slot,
 		    .disco = disco,
 		    .by_mesh = by_mesh,
+		    .shed = c->shed && packet_len >= UPLINK_PACKET_MIN && !disco,
 		};
+		c->shed &= !run->shed;
 	}
 	if (unlikely(w->pricing))
 		priced_count(w, slot, packet_len, disco);
@@ -342,6 +348,10 @@ static void route(struct conn *c, struct run *run)
 	};
 	run->flow = FLOW_NONE;
 	count_received(c, run, bytes);
+	if (unlikely(run->shed)) {
+		worker_drop(w, o.flow, o.flow_worker, DROP_UPLINK_FULL, false, run->packets, bytes);
+		return;
+	}
 	if (f->owner != (uint32_t)w->self) {
 		cross_to_owner(c, run, f, &o);
 		return;

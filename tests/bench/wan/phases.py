@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is done to a tunnel and what is read from it: idle, down, up, fair, start."""
+"""What is done to a tunnel and what is read from it: idle, down, up, both, fair, start."""
 
 import json
 import math
@@ -31,6 +31,8 @@ PHASES = {
     "idle": Phase("idle", [], ["near1"]),
     "down": Phase("down: one TCP from near1 to far", [("near1", "far")], ["near1"]),
     "up": Phase("up: one TCP from far to near1", [("far", "near1")], ["near1"]),
+    "both": Phase("both: one TCP each way between near1 and far",
+                  [("near1", "far"), ("far", "near1")], ["near1"]),
     "fair": Phase("fair: near1 and near2 to far; near3 only asks now and then",
                   [("near1", "far"), ("near2", "far")], ["near3", "near1"]),
     "start": Phase("start: near1 sends 300 KB to far, and again three seconds after it is there",
