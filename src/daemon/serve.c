@@ -170,6 +170,7 @@ static void make_workers(struct relay *r)
 	    .flow_limit = (uint32_t)o->flow_limit,
 	    .congestion_changes = r->congestion.changes,
 	    .queue_fifo = strcmp(o->queue, "fifo") == 0,
+	    .shed_uploads = o->shed_uploads,
 	    .queue_packets = (uint32_t)o->send_queue_packets,
 	    .write_timeout_ms = (uint64_t)MAX(o->tcp_write_timeout_ms, 0),
 	    .queue_memory = QUEUE_MEMORY / (size_t)n,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* batch.c: chooses what of a connection's output goes into the next send. */
+/* batch.c: chooses what of a connection's output goes into the next send, and counts it. */
 #include "relay/batch.h"
 
 #include "relay/link.h"
@@ -101,4 +101,31 @@ void batch_gather(struct conn *c, struct batch *b, size_t limit)
 	else
 		(void)(gather_fresh(c, &c->fresh[KIND_DISCO], b) &&
 		       gather_fresh(c, &c->fresh[KIND_OTHER], b));
+}
+
+void batch_count(struct conn *c, const struct batch *b)
+{
+	struct worker *w = c->worker;
+
+	if (unlikely(c->is_link)) {
+		count(&w->counters, C_FORWARDED_OUT, b->packets);
+		count(&w->counters, C_FORWARDED_OUT_BYTES, b->payload);
+		tally(&c->mesh->traffic->tx_packets, b->packets);
+		tally(&c->mesh->traffic->tx_bytes, b->payload);
+	} else {
+		count(&w->counters, C_PACKETS_SENT, b->packets);
+		count(&w->counters, C_BYTES_SENT, b->payload);
+	}
+	counters_write(&w->counters, b->packets + b->controls);
+	c->totals.tx_packets += b->packets;
+	c->totals.tx_bytes += b->payload;
+	if (b->packets) {
+		uint64_t avg = w->queue_delay_us;
+
+		counters_observe(&w->counters, H_QUEUE_DELAY, 0, b->packets - b->waited);
+
+		/* Moving average, as derper keeps it: a tenth of the new, nine of the old. */
+		__atomic_store_n(
+		    &w->queue_delay_us, (avg * 9 + b->delay_ms * 1000) / 10, __ATOMIC_RELAXED);
+	}
 }

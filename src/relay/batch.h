@@ -32,5 +32,7 @@ struct batch {
 /* Takes what is next off the connection's queues: control frames, then what waits in the order of
  * its queue, or what is fresh, disco before data. n is 0 when all that waited was too old. */
 void batch_gather(struct conn *c, struct batch *b, size_t limit);
+/* It is on its way: counts it as sent. */
+void batch_count(struct conn *c, const struct batch *b);
 
 #endif

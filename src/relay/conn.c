@@ -73,8 +73,9 @@ struct conn *conn_new(struct worker *w, struct admit *a)
 	memcpy(c->app_name, a->info.app_name, sizeof(c->app_name));
 	c->since_ms = w->now_ms;
 	c->end = CLOSE_REASON_COUNT;
-	c->uplink_look =
-	    a->mesh_peer || a->is_link || w->config->queue_fifo ? UINT64_MAX : UPLINK_QUIET_BYTES;
+	c->uplink_look = w->config->shed_uploads && !a->mesh_peer && !a->is_link
+			     ? UPLINK_QUIET_BYTES
+			     : UINT64_MAX;
 	c->not_here_tokens = NOT_HERE_BURST;
 	c->not_here_at = w->now_ms;
 	c->keepalive_every_ms = KEEPALIVE_MS + randombytes_uniform(KEEPALIVE_JITTER_MS);

@@ -69,7 +69,7 @@ struct conn {
 	bool blocked;    /* packets wait: the socket takes no more, or its path has enough */
 	bool pong_waits; /* a Pong lies in control */
 	bool dirty;      /* on the worker's list of those to flush */
-	bool shed; /* the first large packet of this receive is to be dropped: its line is full */
+	bool shed;       /* a large packet from it is to be dropped: its line is full */
 
 	/* in: what came of a frame that is not whole yet, and what of a frame is to be skipped */
 	struct pool_buf *rest;

@@ -94,7 +94,6 @@ static void conn_read(struct conn *c)
 	t2 = clock_cycles();
 	w->pricing = ++w->reads % PRICE_EVERY == 0;
 	forward_stream(c, base, to.len);
-	c->shed = false;
 	/* What came before the end goes its way first, also when that is blocked for now. */
 	if (end != CLOSE_REASON_COUNT && c->paused)
 		c->end = end;
@@ -119,6 +118,7 @@ void forward_early(struct conn *c, const uint8_t *p, uint32_t len)
 /* ---- Parse, find the flow, count, turn round ------------------------------------------------- */
 
 static void route(struct conn *c, struct run *run);
+static void count_received(struct conn *c, const struct run *run, uint64_t bytes);
 
 /* Whether a flow of c is that of packets to dst; src is NULL but for what c forwards. */
 static bool is_flow(
@@ -197,6 +197,23 @@ static void turn_round(struct conn *c, struct run *run, uint8_t *frame, uint32_t
 	run->packets++;
 }
 
+/* A packet goes no further, so that its sender slows down; false when the connection has ended. */
+static bool drop_packet(struct conn *c, struct run *run, const struct key *dst, uint32_t len)
+{
+	struct worker *w = c->worker;
+	uint32_t slot;
+
+	route(c, run);
+	if (c->dead)
+		return false;
+	slot = find_flow(c, dst, NULL);
+	flow_count(&w->flows.slot[slot], len, false, w->now_ds);
+	count_received(c, &(struct run){.packets = 1}, len);
+	worker_drop(
+	    w, flow_ref_of(&w->flows, slot), (uint32_t)w->self, DROP_UPLINK_FULL, false, 1, len);
+	return true;
+}
+
 /* Takes a whole SendPacket or ForwardPacket frame into the run; false when the connection was
  * paused before it. */
 static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t packet_len)
@@ -208,10 +225,12 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 	bool disco = packet_is_disco(dst->b + KEY_LEN, packet_len);
 	uint32_t slot;
 
+	if (unlikely(c->shed) && packet_len >= UPLINK_PACKET_MIN && !disco && uplink_sheds(c))
+		return drop_packet(c, run, dst, packet_len);
 	/* The run ends before the table may change under it. */
-	if (run->flow != FLOW_NONE && (run->disco != disco || run->shed || c->shed ||
-					  run->len + run->packets * KEY_LEN >= RUN_BYTES_MAX ||
-					  !is_flow(c, run->flow, dst, src))) {
+	if (run->flow != FLOW_NONE &&
+	    (run->disco != disco || run->len + run->packets * KEY_LEN >= RUN_BYTES_MAX ||
+		!is_flow(c, run->flow, dst, src))) {
 		route(c, run);
 		if (unlikely(c->dead))
 			return false;
@@ -227,9 +246,7 @@ static bool run_add(struct conn *c, struct run *run, uint8_t *frame, uint32_t pa
 		    .flow = slot,
 		    .disco = disco,
 		    .by_mesh = by_mesh,
-		    .shed = c->shed && packet_len >= UPLINK_PACKET_MIN && !disco,
 		};
-		c->shed &= !run->shed;
 	}
 	if (unlikely(w->pricing))
 		priced_count(w, slot, packet_len, disco);
@@ -348,10 +365,6 @@ static void route(struct conn *c, struct run *run)
 	};
 	run->flow = FLOW_NONE;
 	count_received(c, run, bytes);
-	if (unlikely(run->shed)) {
-		worker_drop(w, o.flow, o.flow_worker, DROP_UPLINK_FULL, false, run->packets, bytes);
-		return;
-	}
 	if (f->owner != (uint32_t)w->self) {
 		cross_to_owner(c, run, f, &o);
 		return;
@@ -443,8 +456,8 @@ ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n)
 	ssize_t sent =
 	    n == 1 ? send(fd, iov->iov_base, iov->iov_len, flags) : sendmsg(fd, &m, flags);
 
-	/* While it is blocked only less than what it had is progress, see stall_still_moves. */
-	if (sent > 0 && c->blocked)
+	/* While some waits only less than what there was is progress, see stall.c. */
+	if (sent > 0 && c->write_deadline)
 		c->unacked += (int)sent;
 	if (sent >= 0)
 		return sent;
@@ -452,33 +465,6 @@ ssize_t forward_send_iov(struct conn *c, struct iovec *iov, int n)
 		return 0;
 	conn_close(c, CLOSE_CLIENT);
 	return -1;
-}
-
-static void note_sent(struct conn *c, const struct batch *b)
-{
-	struct worker *w = c->worker;
-
-	if (unlikely(c->is_link)) {
-		count(&w->counters, C_FORWARDED_OUT, b->packets);
-		count(&w->counters, C_FORWARDED_OUT_BYTES, b->payload);
-		tally(&c->mesh->traffic->tx_packets, b->packets);
-		tally(&c->mesh->traffic->tx_bytes, b->payload);
-	} else {
-		count(&w->counters, C_PACKETS_SENT, b->packets);
-		count(&w->counters, C_BYTES_SENT, b->payload);
-	}
-	counters_write(&w->counters, b->packets + b->controls);
-	c->totals.tx_packets += b->packets;
-	c->totals.tx_bytes += b->payload;
-	if (b->packets) {
-		uint64_t avg = w->queue_delay_us;
-
-		counters_observe(&w->counters, H_QUEUE_DELAY, 0, b->packets - b->waited);
-
-		/* Moving average, as derper keeps it: a tenth of the new, nine of the old. */
-		__atomic_store_n(
-		    &w->queue_delay_us, (avg * 9 + b->delay_ms * 1000) / 10, __ATOMIC_RELAXED);
-	}
 }
 
 static void send_batch(struct conn *c, struct batch *b)
@@ -490,7 +476,7 @@ static void send_batch(struct conn *c, struct batch *b)
 	uint64_t t0 = clock_cycles(), t1;
 	ssize_t sent;
 
-	note_sent(c, b);
+	batch_count(c, b);
 	if (c->ws) {
 		b->iov[0].iov_len = stream_frame(c, b->iov, b->n);
 		b->iov[0].iov_base = w->framed;

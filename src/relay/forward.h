@@ -16,7 +16,6 @@ struct run {
 	uint32_t flow; /* slot, FLOW_NONE: no run */
 	bool disco;
 	bool by_mesh; /* a mesh peer forwarded it: it goes no further than here */
-	bool shed;    /* one packet, to be dropped so that its sender slows down */
 };
 
 /* Where a slice came from, as far as its receiver must know. */

@@ -12,8 +12,7 @@
 
 /* Who was sent no more than this, ever, needs no care. */
 #define QUIET_BYTES (64u << 10)
-/* Nor does who is so near, unless the socket refuses bytes; that is looked at anew by and by. */
-#define NEAR_US 2000
+/* Nor does who is near, unless the socket refuses bytes; that is looked at anew by and by. */
 #define NEAR_MS 1000
 /* The models get a sample at most so often. */
 #define SAMPLE_EVERY_US 10000
@@ -172,7 +171,7 @@ static void look(struct conn *c)
 	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return;
 	learn(c, &info);
-	if (!c->blocked && p->rtt_least_us < NEAR_US) {
+	if (!c->blocked && p->rtt_least_us < PATH_NEAR_US) {
 		p->near_until_ms = c->worker->now_ms + NEAR_MS;
 		return;
 	}

@@ -23,6 +23,8 @@
 #include "relay/losses.h"
 #include "relay/window.h"
 
+/* So near that no buffer of a long line lies between. */
+#define PATH_NEAR_US 2000
 /* Nobody tells when a path has taken what it may hold: it is looked at so often, */
 #define HELD_POLL_MS 2
 /* and less often, down to this, when it takes nothing. */

@@ -7,18 +7,24 @@
  * varies by, as on radio links. */
 #define TARGET_MIN_US 10000
 #define TARGET_JITTERS 4
-#define INTERVAL_MIN_US 100000
-/* Less than this in the buffer is no queue: on a slow line TCP can't do with fewer packets, unless it
- * loses many. */
+/* Less than this in the buffer is no queue: on a slow line TCP can't do with fewer packets, unless
+ * it loses many. */
 #define QUEUE_MIN 16000
+/* Two round trips; the sender in the tunnel may have a longer way than we see. */
+#define INTERVAL_MIN_US 200000
+/* A smoothed time has forgotten half of what was before. */
+#define HEARD_MIN 8
 /* Who was silent for so long begins anew. */
 #define SILENCE_US 1000000
-/* After so many drops, and so many round trips, a fourth of the excess must be gone. */
-#define TRIES 4
+/* So long after the first drop, and after so many round trips, a fourth of the excess must be gone.
+ */
+#define TRY_US 2000000
 #define TRY_ROUND_TRIPS 4
 /* Else it is left for so long, then for twice as long and so on. */
 #define LEFT_US 10000000u
 #define LEFT_DOUBLINGS 5
+/* unless the last time is so long ago. */
+#define FORGOTTEN_US 600000000u
 
 static uint64_t interval_us(const struct shed *d)
 {
@@ -28,7 +34,7 @@ static uint64_t interval_us(const struct shed *d)
 /* interval / √drops, CoDel's law. */
 static uint64_t gap_us(const struct shed *d)
 {
-	uint32_t root = 1;
+	uint32_t root = 16;
 
 	while ((root + 1) * (root + 1) <= d->drops * 256)
 		root++;
@@ -40,91 +46,100 @@ static void note_rate(struct shed *d, const struct shed_sample *s)
 	uint64_t us = s->now_us - d->sampled_us;
 	uint64_t rate = (s->received - d->received) * 1000000 / MAX(us, (uint64_t)1);
 
-	if (!d->sampled_us || us > SILENCE_US)
-		d->rate = d->above_us = 0;
-	else
+	if (!d->sampled_us || us > SILENCE_US) {
+		d->rate = 0;
+		d->stands = false;
+	} else {
 		d->rate += rate / 8 - d->rate / 8;
+	}
 	d->sampled_us = s->now_us;
 	d->received = s->received;
 }
 
-static void try_anew(struct shed *d, const struct shed_sample *s)
+static void note_excess(struct shed *d, const struct shed_sample *s)
 {
-	d->tried = 0;
-	d->tried_us = s->now_us;
+	if (!d->base_us)
+		d->base_us = s->least_us;
+	d->base_us = MIN(d->base_us, s->rtt_us);
 	d->excess_us = s->rtt_us - d->base_us;
+	d->heard = s->heard;
+}
+
+/* Whether there is a queue that the client may have made. */
+static bool too_much(const struct shed *d, const struct shed_sample *s)
+{
+	uint32_t target = MAX(d->base_us / 4, TARGET_JITTERS * s->jitter_us);
+
+	return d->excess_us > MAX(target, (uint32_t)TARGET_MIN_US) + s->ours_us &&
+	       d->rate * d->excess_us / 1000000 >= QUEUE_MIN;
+}
+
+/* The next decision. */
+static void wait_us(struct shed *d, uint64_t us)
+{
+	d->next_us = d->sampled_us + us;
+	d->next_heard = d->heard + HEARD_MIN;
+	d->last_us = d->excess_us;
 }
 
 /* Whether dropping leads anywhere; if not, it is not this client's queue. */
 static bool helps(struct shed *d, const struct shed_sample *s)
 {
-	if (d->tried < TRIES || s->now_us - d->tried_us < TRY_ROUND_TRIPS * (uint64_t)s->rtt_us)
+	uint64_t try_us = MAX(TRY_ROUND_TRIPS * (uint64_t)s->rtt_us, (uint64_t)TRY_US);
+
+	d->peak_us = MAX(d->peak_us, d->excess_us);
+	if (!d->tried_us || s->now_us < d->tried_us + try_us)
 		return true;
-	if (s->rtt_us - d->base_us > d->excess_us - d->excess_us / 4)
-		return false;
-	try_anew(d, s);
-	return true;
+	d->tried_us = 0;
+	return d->excess_us <= d->peak_us - d->peak_us / 4;
 }
 
 static void give_up(struct shed *d, const struct shed_sample *s)
 {
+	if (s->now_us > d->again_us + FORGOTTEN_US)
+		d->given_up = 0;
 	d->base_us = s->rtt_us;
-	d->above_us = 0;
+	d->stands = false;
 	d->again_us = s->now_us + ((uint64_t)LEFT_US << MIN(d->given_up, (uint32_t)LEFT_DOUBLINGS));
 	d->given_up++;
 }
 
-/* Whether there is a queue that the client has made; the round-trip time is longer by that. */
-static bool stands(const struct shed *d, const struct shed_sample *s, uint32_t excess)
-{
-	uint32_t target =
-	    MAX(MAX(d->base_us / 4, TARGET_JITTERS * s->jitter_us), (uint32_t)TARGET_MIN_US) +
-	    s->ours_us;
-
-	return excess > target && d->rate * excess / 1000000 >= QUEUE_MIN;
-}
-
-static void begin(struct shed *d, const struct shed_sample *s)
-{
-	d->above_us = s->now_us;
-	d->next_us = s->now_us + interval_us(d);
-	d->drops = 0;
-	d->peak_us = 0;
-	try_anew(d, s);
-}
-
 bool shed_sample(struct shed *d, const struct shed_sample *s)
 {
-	uint32_t excess;
-
 	note_rate(d, s);
-	if (!d->base_us)
-		d->base_us = s->least_us;
-	d->base_us = MIN(d->base_us, s->rtt_us);
-	excess = s->rtt_us - d->base_us;
-	if (s->now_us < d->again_us || !stands(d, s, excess)) {
-		if (d->above_us && d->drops > 0)
-			d->given_up = 0;
-		d->above_us = 0;
+	note_excess(d, s);
+	if (s->now_us < d->again_us)
+		return false;
+	if (!too_much(d, s)) {
+		d->stands = false;
 		return false;
 	}
-	if (!d->above_us)
-		begin(d, s);
-	d->peak_us = MAX(d->peak_us, excess);
-	if (s->now_us < d->next_us)
-		return false;
-	/* The sender slows down already. */
-	if (excess < d->peak_us - d->peak_us / 8) {
-		d->peak_us = excess;
-		d->next_us = s->now_us + interval_us(d);
-		return false;
+	if (!d->stands) {
+		d->stands = true;
+		d->drops = 0;
+		d->tried_us = 0;
+		wait_us(d, interval_us(d));
 	}
 	if (!helps(d, s)) {
 		give_up(d, s);
 		return false;
 	}
-	d->drops++;
-	d->tried++;
-	d->next_us = s->now_us + gap_us(d);
+	if (s->now_us < d->next_us || s->heard < d->next_heard)
+		return false;
+	/* The sender slows down already. */
+	if (d->excess_us < d->last_us - d->last_us / 8) {
+		wait_us(d, interval_us(d));
+		return false;
+	}
 	return true;
+}
+
+void shed_dropped(struct shed *d)
+{
+	if (!d->tried_us) {
+		d->tried_us = d->sampled_us;
+		d->peak_us = d->excess_us;
+	}
+	d->drops++;
+	wait_us(d, gap_us(d));
 }

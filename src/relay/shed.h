@@ -5,12 +5,13 @@
  * What a client sends faster than its line to us takes fills the buffer of that line, and
  * everything else that goes this way waits behind it. The TCP in the tunnel slows down when it
  * misses a packet. So when the round-trip time has been well above that without load for two round
- * trips, and what the client sends accounts for that, one of its packets is to be dropped, then
- * more and more often until the buffer has emptied: CoDel (RFC 8289) for a queue that is elsewhere.
+ * trips, while the client sent so much that it would be the cause, one of its packets is to be
+ * dropped, then more and more often until the buffer has emptied: CoDel (RFC 8289) for a queue that
+ * is elsewhere.
  *
- * When that changes nothing, others have filled the buffer, or the line has become longer: the
- * round-trip time of now is then what counts as that without load, until it is less again, and for
- * a while, longer each time, nothing is dropped.
+ * A round-trip time has no direction and no name: the queue may be another's, or the line may have
+ * become longer. When dropping changes nothing, the round-trip time of now is what counts as that
+ * without load, until it is less again, and for a while, longer each time, nothing is dropped.
  *
  * A pure model: samples in, a verdict out.
  */
@@ -23,9 +24,10 @@
 struct shed_sample {
 	uint64_t now_us;
 	uint64_t received;  /* bytes from the client, ever */
-	uint32_t rtt_us;    /* smoothed, and of now */
+	uint64_t heard;     /* segments that the client has acknowledged, ever: each told a time */
+	uint32_t rtt_us;    /* smoothed */
 	uint32_t jitter_us; /* its mean deviation */
-	uint32_t least_us;  /* the least ever seen */
+	uint32_t least_us;  /* the least of the last minutes */
 	uint32_t ours_us;   /* what we keep in the buffer towards the client, in time */
 };
 
@@ -34,18 +36,23 @@ struct shed {
 	uint32_t base_us; /* round-trip time without load; 0: not known */
 	uint64_t sampled_us, received;
 	uint64_t rate;      /* bytes/s, a moving average */
-	uint64_t above_us;  /* since then it is longer than it should be; 0: it is not */
-	uint64_t next_us;   /* then a packet is dropped, */
-	uint32_t peak_us;   /* unless it has become less than this by itself */
-	uint32_t drops;     /* since above_us */
-	uint64_t tried_us;  /* since then it is watched whether that helps, */
-	uint32_t tried;     /* by so many drops, */
-	uint32_t excess_us; /* from so much */
-	uint64_t again_us;  /* it did not: nothing is dropped until then */
-	uint32_t given_up;  /* so many times in a row */
+	uint32_t excess_us; /* the round-trip time is longer by so much */
+	uint64_t heard;
+	/* while that is too much */
+	bool stands;
+	uint32_t drops;
+	uint64_t next_us, next_heard; /* then a packet is dropped, */
+	uint32_t last_us;             /* unless it has become less than then by itself */
+	/* whether it helps */
+	uint64_t tried_us; /* since the first drop, 0: there was none */
+	uint32_t peak_us;  /* the most since then */
+	uint64_t again_us; /* it did not: nothing is dropped until then */
+	uint32_t given_up; /* so many times of late */
 };
 
 /* True: one packet is to be dropped. */
 bool shed_sample(struct shed *d, const struct shed_sample *s);
+/* One was. */
+void shed_dropped(struct shed *d);
 
 #endif

@@ -22,7 +22,8 @@
 /* ---- A socket that takes no more --------------------------------------------------------------
  */
 
-/* A client that is out of reach, as a radio may be for some seconds, has so many write time-outs. */
+/* A client that is out of reach, as a radio may be for some seconds, has so many write time-outs.
+ */
 #define OUTAGE_TIMEOUTS 5
 
 /* Bytes in the kernel that the client has not acknowledged. */
@@ -38,16 +39,17 @@ static uint64_t write_timeout_ms(const struct conn *c)
 	return c->mesh ? MESH_WRITE_TIMEOUT_MS : c->worker->config->write_timeout_ms;
 }
 
-/* Nothing at all was heard of it for most of the time-out, though something is on its way there.
- * The kernel of one that only doesn't read answers whatever it is sent: what it has no room for,
- * and probes of its closed window, which come at gaps that double. */
+/* It has acknowledged nothing for most of the time-out, though something is on its way there. The
+ * kernel of one that only doesn't read acknowledges all it has room for, then probes of its closed
+ * window, whose gaps double, and (Linux since 6.6) what it has no room for; where it doesn't, a
+ * client that does not read is taken for one that is out of reach. */
 static bool out_of_reach(const struct conn *c)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 
 	return getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	    info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= write_timeout_ms(c) / 4 * 3;
+	       info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= write_timeout_ms(c) / 4 * 3;
 }
 
 /* Bytes went out: the deadline begins anew. */
@@ -63,20 +65,28 @@ static void stall_progress(struct conn *c)
 	conn_arm(c);
 }
 
+/* The client has taken some since. What was added meanwhile is in c->unacked: less is progress. */
+static bool note_progress(struct conn *c)
+{
+	if (unacked(c) >= c->unacked)
+		return false;
+	stall_progress(c);
+	return true;
+}
+
 bool stall_still_moves(struct conn *c)
 {
 	/* The kernel asks for more only when half its queue has gone: a slow link may need longer
-	 * than the deadline for that. What was added while it was blocked is in c->unacked: less is
-	 * progress. */
+	 * than the deadline for that. */
 	if (!c->blocked)
 		return false;
-	if (unacked(c) < c->unacked) {
-		stall_progress(c);
+	if (note_progress(c))
 		return true;
-	}
-	/* Between servers other ways are to be found soon. */
-	if (c->mesh || ++c->outage >= OUTAGE_TIMEOUTS || !out_of_reach(c))
+	/* Between servers other ways are to be found soon. Who was out of reach and is heard again
+	 * still has to wait for what the kernel sends anew, later and later. */
+	if (c->mesh || c->outage + 1 >= OUTAGE_TIMEOUTS || (!c->outage && !out_of_reach(c)))
 		return false;
+	c->outage++;
 	c->write_deadline = c->worker->now_ms + write_timeout_ms(c);
 	return true;
 }
@@ -92,7 +102,7 @@ static void watch_events(struct conn *c)
 void stall_wait(struct conn *c)
 {
 	/* What is put behind bytes that wait already is no progress. */
-	if (!c->blocked)
+	if (!c->write_deadline)
 		stall_progress(c);
 	c->blocked = true;
 	path_refused(c);
@@ -261,7 +271,8 @@ void stall_unblock(struct conn *c)
 {
 	if (c->sealed && !send_sealed(c))
 		return;
-	stall_progress(c);
+	/* After a time-out the kernel counts all as lost, which looks like room. */
+	note_progress(c);
 	c->blocked = false;
 	forward_flush(c);
 	if (c->dead || c->blocked)

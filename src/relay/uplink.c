@@ -12,23 +12,28 @@
 #include "relay/worker.h"
 
 /* Bytes from one look to the next: about so many as come in 10 to 40 ms. */
-#define LOOK_MIN (4u << 10)
+#define LOOK_MIN (16u << 10)
 #define LOOK_MAX (4u << 20)
 #define LOOK_SOON_US 10000
 #define LOOK_LATE_US 40000
-/* So near that no buffer of a line lies between: a look is good for many bytes. */
-#define NEAR_US 2000
+/* When much went the other way as well, it counts as going on for so long. */
+#define BOTH_US 1000000
+/* A verdict is good for so long: after a pause there is no queue. */
+#define VERDICT_US 200000
 
 struct uplink {
 	struct shed shed;
 	uint64_t looked_us;
-	uint32_t step;           /* bytes */
-	uint64_t received, sent; /* bytes, up to the look before */
-	uint32_t delivered;      /* segments that the client has acknowledged, ever; wraps */
+	uint64_t sent;      /* bytes, up to the look before */
+	uint64_t both_us;   /* when much went both ways last; 0: never */
+	uint32_t step;      /* bytes */
+	uint32_t delivered; /* segments that the client has acknowledged, ever; wraps */
 };
 
 static bool uplink_begin(struct conn *c)
 {
+	if (c->uplink)
+		return true;
 	c->uplink = calloc(1, sizeof(*c->uplink));
 	if (!c->uplink)
 		return false;
@@ -36,15 +41,13 @@ static bool uplink_begin(struct conn *c)
 	return true;
 }
 
-/* When to look again. */
-static void next_look(struct conn *c, uint64_t now_us, bool near)
+/* When to look again; news: the client has acknowledged something since the look before. */
+static void next_look(struct conn *c, uint64_t now_us, bool news)
 {
 	struct uplink *u = c->uplink;
 	uint64_t us = now_us - u->looked_us;
 
-	if (near)
-		u->step = LOOK_MAX;
-	else if (us < LOOK_SOON_US)
+	if (us < LOOK_SOON_US || !news)
 		u->step = MIN(u->step * 2, LOOK_MAX);
 	else if (us > LOOK_LATE_US)
 		u->step = MAX(u->step / 2, LOOK_MIN);
@@ -52,18 +55,42 @@ static void next_look(struct conn *c, uint64_t now_us, bool near)
 	c->uplink_look = c->totals.rx_bytes + u->step;
 }
 
-/* When much goes the other way as well, we keep a little in the buffers there (window.h), which the
- * round-trip time has in it. */
-static uint32_t ours_us(struct conn *c)
+/* Whether much goes to the client as well: the round-trip time then has a queue of ours in it. */
+static bool both_ways(struct conn *c, uint64_t now_us)
 {
 	struct uplink *u = c->uplink;
-	uint64_t received = c->totals.rx_bytes - u->received, sent = c->totals.tx_bytes - u->sent;
+	uint64_t received = c->totals.rx_bytes - u->shed.received,
+		 sent = c->totals.tx_bytes - u->sent;
 
-	u->received = c->totals.rx_bytes;
 	u->sent = c->totals.tx_bytes;
-	if (!c->path || sent < received / 4)
-		return 0;
-	return MIN(c->path->window.margin_us, c->path->window.base_us / 2);
+	if (c->path && sent >= received / 4)
+		u->both_us = now_us;
+	return u->both_us && now_us - u->both_us < BOTH_US;
+}
+
+static void sample(struct conn *c, const struct tcp_info *info, uint64_t now_us)
+{
+	struct uplink *u = c->uplink;
+	const struct window *w = c->path ? &c->path->window : NULL;
+	uint32_t ours_us = 0;
+
+	if (both_ways(c, now_us)) {
+		/* TCP is still finding out what the way there takes. */
+		if (!w->held)
+			return;
+		ours_us = MIN(w->margin_us, w->base_us / 2);
+	}
+	c->shed = shed_sample(
+	    &u->shed, &(struct shed_sample){
+			  .now_us = now_us,
+			  .received = c->totals.rx_bytes,
+			  .heard = u->shed.heard + (uint32_t)(info->tcpi_delivered - u->delivered),
+			  .rtt_us = info->tcpi_rtt,
+			  .jitter_us = info->tcpi_rttvar,
+			  .least_us = info->tcpi_min_rtt,
+			  .ours_us = ours_us,
+		      });
+	u->delivered = info->tcpi_delivered;
 }
 
 void uplink_look(struct conn *c)
@@ -71,25 +98,24 @@ void uplink_look(struct conn *c)
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 	uint64_t now_us = clock_ns() / 1000;
-	bool near;
+	bool news;
 
+	c->shed = false;
 	c->uplink_look = c->totals.rx_bytes + LOOK_MAX;
-	if ((!c->uplink && !uplink_begin(c)) ||
-	    getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    info.tcpi_min_rtt < PATH_NEAR_US || !uplink_begin(c))
 		return;
-	near = info.tcpi_min_rtt < NEAR_US;
-	next_look(c, now_us, near);
-	/* Without an acknowledgement the round-trip time is that of before. */
-	if (near || info.tcpi_delivered == c->uplink->delivered)
-		return;
-	c->uplink->delivered = info.tcpi_delivered;
-	if (shed_sample(&c->uplink->shed, &(struct shed_sample){
-					      .now_us = now_us,
-					      .received = c->totals.rx_bytes,
-					      .rtt_us = info.tcpi_rtt,
-					      .jitter_us = info.tcpi_rttvar,
-					      .least_us = info.tcpi_min_rtt,
-					      .ours_us = ours_us(c),
-					  }))
-		c->shed = true;
+	news = info.tcpi_delivered != c->uplink->delivered;
+	next_look(c, now_us, news);
+	if (news)
+		sample(c, &info, now_us);
+}
+
+bool uplink_sheds(struct conn *c)
+{
+	c->shed = false;
+	if (clock_ns() / 1000 - c->uplink->looked_us > VERDICT_US)
+		return false;
+	shed_dropped(&c->uplink->shed);
+	return true;
 }

@@ -66,6 +66,7 @@ struct relay_config {
 	struct key server_key; /* public */
 	uint32_t flow_limit;
 	bool queue_fifo;           /* what waits for a client stands in one line */
+	bool shed_uploads;         /* of clients that fill their own line */
 	bool congestion_changes;   /* by how the path to a client behaves */
 	uint32_t queue_packets;    /* cap on waiting packets by number, 0 none */
 	uint64_t write_timeout_ms; /* 0 none */

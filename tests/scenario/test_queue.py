@@ -231,11 +231,15 @@ def out_of_reach(client):
 
 
 @pytest.mark.ours
-def test_an_outage_may_last_longer_than_the_write_timeout(serve):
-    server = serve(tls=False, tcp_write_timeout="500ms")
+@pytest.mark.parametrize("seconds, talks", [(1.1, False), (0.7, True)], ids=["silent", "talks"])
+def test_an_outage_may_last_longer_than_the_write_timeout(serve, seconds, talks):
+    """Who is heard again still waits for what the kernel sends anew."""
+    server = serve(tls=False, tcp_write_timeout="400ms")
     sender, away = server.login(), server.login(**STALLED)
     with out_of_reach(away):
-        run(flood(sender, away, seconds=1, per_tick=40))
+        run(flood(sender, away, seconds=seconds, per_tick=40))
+    if talks:
+        away.send_packet(sender.key, b"back again")
     # What is sent before the kernel tries again waits too long; who is back reads.
     got = 0
     for _ in flood(sender, away, seconds=4 * derp.SCALE, per_tick=1, first=100_000):

@@ -129,9 +129,8 @@ def test_who_leaves_its_line_free_loses_nothing(bed):
     assert bed.shed() == 0
 
 
-def test_in_one_line_nothing_is_shed(bed):
-    """-queue fifo is for comparison: none of this is done."""
-    bed = bed(queue="fifo")
+def test_shedding_can_be_left_out(bed):
+    bed = bed(shed_uploads="false")
     sent, came = bed.upload(2)
     assert came == list(sent)
     assert bed.shed() == 0

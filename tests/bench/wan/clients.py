@@ -30,8 +30,7 @@ class Direct:
     """No nodes: what is sent goes through the line as it is."""
 
     def __init__(self, *_):
-        self.address = {name: f"198.18.{i}.2" for i, name in enumerate(network.NEAR, 1)}
-        self.address["far"] = network.FAR
+        self.address = {name: network.address(name) for name in [*network.NEAR, "far"]}
 
     def renew(self):
         pass

@@ -31,6 +31,11 @@ LINE_SECONDS = 900
 CLONE_NEWNET = 0x40000000
 
 
+def address(name):
+    """Of a node's own, outside the tunnel."""
+    return FAR if name == "far" else f"198.18.{NEAR.index(name) + 1}.2"
+
+
 def run(*command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:

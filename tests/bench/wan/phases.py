@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is done to a tunnel and what is read from it: idle, down, up, both, fair, start."""
+"""What is done to a tunnel and what is read from it: idle, down, up, both, fair, rival, rival-up, start."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+import network
 from servers import Failed
 
 IDLE_S, WARM_S, MEASURED_S = 5, 3, 8
@@ -25,6 +26,7 @@ class Phase:
     flows: list   # from, to
     probes: list  # from; all go to far
     bursts: bool = False
+    rival: tuple = ()  # from, to: a TCP on the same line, past the relay
 
 
 PHASES = {
@@ -35,6 +37,10 @@ PHASES = {
                   [("near1", "far"), ("far", "near1")], ["near1"]),
     "fair": Phase("fair: near1 and near2 to far; near3 only asks now and then",
                   [("near1", "far"), ("near2", "far")], ["near3", "near1"]),
+    "rival": Phase("rival: near1 to far, and beside it a TCP past the relay",
+                   [("near1", "far")], ["near1"], rival=("near2", "far")),
+    "rival-up": Phase("rival-up: far to near1, and beside it a TCP past the relay",
+                      [("far", "near1")], ["near1"], rival=("far", "near2")),
     "start": Phase("start: near1 sends 300 KB to far, and again three seconds after it is there",
                    # Probes would keep the connections from falling idle.
                    [("near1", "far")], [], bursts=True),
@@ -98,6 +104,10 @@ class Bench:
         return ",".join([name, self.net.netns(source), self.net.netns(to), self.nodes.address[to],
                          *more])
 
+    def _direct(self, name, source, to):
+        """By the line itself."""
+        return ",".join([name, self.net.netns(source), self.net.netns(to), network.address(to)])
+
     def connected(self):
         """Waits until every node that matters reaches the other end."""
         pairs = [("near1", "far"), ("near2", "far"), ("near3", "far"), ("far", "near1")]
@@ -147,7 +157,14 @@ class Bench:
                      self._spec(f"{source}-{to}", source, to, self.options.inner_congestion)]
         for source in phase.probes:
             args += ["-p", self._spec(source, source, "far")]
-        report, busy = self._traffic(args, seconds)
+        if phase.rival:
+            self.net.forward(True)
+            args += ["-f", self._direct("rival", *phase.rival)]
+        try:
+            report, busy = self._traffic(args, seconds)
+        finally:
+            if phase.rival:
+                self.net.forward(self.relay.forwards)
         self.relay.check()
         after = self.relay.varz()
         return {**figures(report, warm, measured, phase), "cpu_busy": busy, "cpu_bound": busy >= BUSY,
@@ -174,6 +191,9 @@ def figures(report, warm, measured, phase):
             out["again_ms"] = percentile(took[1:], 0.5)
         return out
     each = {n: mbit(f, warm, warm + measured) for n, f in flows.items()}
+    if phase.rival:
+        out["rival_mbit"] = each.pop("rival")
+        flows = {n: f for n, f in flows.items() if n in each}
     out["goodput_mbit"], out["flows_mbit"] = sum(each.values()), each
     out["first_mbit"] = sum(mbit(f, 0, warm + measured) for f in flows.values())
     if report["seconds"] >= LONG_S:

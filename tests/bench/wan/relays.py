@@ -41,6 +41,8 @@ class Relay:
 class Running(network.Process):
     """A relay on the hub, with a certificate of its own making."""
 
+    forwards = False  # IP, past the relay
+
     def __init__(self, relay, net, directory):
         self.net = net
         own = os.path.join(directory, "relay")
@@ -84,6 +86,8 @@ class Running(network.Process):
 
 class Nothing:
     """In the place of a relay when there is none: the hub forwards IP."""
+
+    forwards = True
 
     def __init__(self, net):
         net.forward(True)

@@ -70,6 +70,7 @@ def columns(phase, runs):
         add("from the start", "first_mbit")
         add("after 15 s", "late_mbit")
         add("Jain", "jain")
+        add("the rival's", "rival_mbit")
         add("the first, ms", "first_ms")
         add("the others, ms", "again_ms")
     for i, who in enumerate(PHASES[phase].probes):
