@@ -20,6 +20,8 @@
  */
 #define TRY_US 2000000
 #define TRY_ROUND_TRIPS 4
+/* And until then the line is full, if the queue is this client's: no less comes, but for this. */
+#define FULL_PART(rate) ((rate) / 5 * 4)
 /* Else it is left for so long, then for twice as long and so on. */
 #define LEFT_US 10000000u
 #define LEFT_DOUBLINGS 5
@@ -65,13 +67,17 @@ static void note_excess(struct shed *d, const struct shed_sample *s)
 	d->heard = s->heard;
 }
 
-/* Whether there is a queue that the client may have made. */
-static bool too_much(const struct shed *d, const struct shed_sample *s)
+static bool too_long(const struct shed *d, const struct shed_sample *s)
 {
 	uint32_t target = MAX(d->base_us / 4, TARGET_JITTERS * s->jitter_us);
 
-	return d->excess_us > MAX(target, (uint32_t)TARGET_MIN_US) + s->ours_us &&
-	       d->rate * d->excess_us / 1000000 >= QUEUE_MIN;
+	return d->excess_us > MAX(target, (uint32_t)TARGET_MIN_US) + s->ours_us;
+}
+
+/* Whether the client sends so much that it may be its queue. */
+static bool much(const struct shed *d)
+{
+	return d->rate * d->excess_us / 1000000 >= QUEUE_MIN;
 }
 
 /* The next decision. */
@@ -88,6 +94,9 @@ static bool helps(struct shed *d, const struct shed_sample *s)
 	uint64_t try_us = MAX(TRY_ROUND_TRIPS * (uint64_t)s->rtt_us, (uint64_t)TRY_US);
 
 	d->peak_us = MAX(d->peak_us, d->excess_us);
+	d->top_rate = MAX(d->top_rate, d->rate);
+	if (d->drops > 0 && d->rate < FULL_PART(d->top_rate))
+		return false;
 	if (!d->tried_us || s->now_us < d->tried_us + try_us)
 		return true;
 	d->tried_us = 0;
@@ -110,13 +119,14 @@ bool shed_sample(struct shed *d, const struct shed_sample *s)
 	note_excess(d, s);
 	if (s->now_us < d->again_us)
 		return false;
-	if (!too_much(d, s)) {
+	if (!too_long(d, s) || (!d->stands && !much(d))) {
 		d->stands = false;
 		return false;
 	}
 	if (!d->stands) {
 		d->stands = true;
 		d->drops = 0;
+		d->top_rate = 0;
 		d->tried_us = 0;
 		wait_us(d, interval_us(d));
 	}
@@ -124,7 +134,7 @@ bool shed_sample(struct shed *d, const struct shed_sample *s)
 		give_up(d, s);
 		return false;
 	}
-	if (s->now_us < d->next_us || s->heard < d->next_heard)
+	if (s->now_us < d->next_us || s->heard < d->next_heard || !much(d))
 		return false;
 	/* The sender slows down already. */
 	if (d->excess_us < d->last_us - d->last_us / 8) {

@@ -261,6 +261,17 @@ static void test_gives_up(void **state)
 	assert_true(now_rtt(&l) < 1.5 * l.base_us);
 }
 
+/* Others take what the client leaves: it is not made to leave more. */
+static void test_rival(void **state)
+{
+	struct line l = line_new(20, 50);
+
+	l.window = l.rate * 0.03;
+	l.others_us = 60000;
+	assert_in_range(run_ms(&l, 10000), 1, 4);
+	assert_in_range(run_ms(&l, 60000), 0, 12);
+}
+
 /* What did not help is tried less and less often, also when the round-trip time goes up and down.
  */
 static void test_tries_seldom(void **state)
@@ -313,6 +324,7 @@ int main(void)
 	    cmocka_unit_test(test_slows_down),
 	    cmocka_unit_test(test_little),
 	    cmocka_unit_test(test_gives_up),
+	    cmocka_unit_test(test_rival),
 	    cmocka_unit_test(test_tries_seldom),
 	    cmocka_unit_test(test_silence),
 	};
