@@ -10,7 +10,10 @@
 #define BYTES_MIN (6u << 10)
 /* So many rates in a row that are no quarter higher: the path is full. */
 #define SAME_MAX 3
+#define DRAIN_FIRST_US 1000000u
 #define DRAIN_EVERY_US 10000000u
+/* So long others are competed with. */
+#define OPEN_US 10000000u
 /* So many rates in a row below what the path was seen to take: it takes less now. */
 #define LOWER_MAX 32
 
@@ -30,6 +33,8 @@ static void note_rtt(struct window *w, const struct window_sample *s)
 	/* Later it may be that of another path. */
 	if (!w->begun && s->least_us && s->least_us < w->base_us)
 		w->base_us = s->least_us;
+	if (!w->begun || w->base_us < w->least_us)
+		w->least_us = w->base_us;
 	w->begun = true;
 	w->margin_us = MIN(MAX(MAX(w->base_us / 8, 3 * s->jitter_us), (uint32_t)MARGIN_MIN_US),
 	    (uint32_t)MARGIN_MAX_US);
@@ -79,10 +84,34 @@ static void note_full(struct window *w, uint64_t rate)
 	}
 }
 
-/* Two round trips with the buffer empty, of which the second counts: the base is what it shows.
- * When that is clearly less than before, there was a standing queue, and it goes on. */
+/* What the round-trip time is with our part of the buffer empty. */
+static void drained(struct window *w, uint64_t now_us, uint32_t rtt_us)
+{
+	uint32_t before = w->more_us, same = before / 32;
+	/* On a slow path the least that is in flight takes longer. */
+	uint64_t ours_us = BYTES_MIN * 1000000ull / MAX(window_rate(w), (uint64_t)1);
+	uint64_t well_us = MAX(w->least_us, ours_us) + w->margin_us;
+	bool lower = rtt_us < w->base_us - w->base_us / 32;
+
+	/* A standing queue goes on to be emptied. */
+	w->drain_us = lower ? now_us : now_us + DRAIN_EVERY_US;
+	w->more_us = 0;
+	if (rtt_us <= well_us) {
+		w->base_us = rtt_us;
+	} else if (before && rtt_us >= before - same && rtt_us <= before + same) {
+		w->base_us = w->least_us = rtt_us;
+	} else {
+		w->more_us = rtt_us;
+		w->held = false;
+		w->open_us = now_us + OPEN_US;
+	}
+}
+
+/* Less than the path takes is in flight, for a round trip and then for as long as that shows. */
 static void drain(struct window *w, const struct window_sample *s)
 {
+	bool falls;
+
 	if (!w->draining && s->now_us >= w->drain_us) {
 		w->draining = true;
 		w->drain_us = s->now_us;
@@ -90,14 +119,13 @@ static void drain(struct window *w, const struct window_sample *s)
 	}
 	if (!w->draining || s->now_us < w->drain_us + s->rtt_us)
 		return;
+	falls = s->rtt_us < w->drained_us - w->drained_us / 32;
 	w->drained_us = MIN(w->drained_us, s->rtt_us);
-	if (s->now_us < w->drain_us + 2 * (uint64_t)s->rtt_us)
+	w->drain_us = s->now_us;
+	if (falls)
 		return;
 	w->draining = false;
-	w->drain_us = s->now_us;
-	if (w->drained_us >= w->base_us - w->base_us / 32)
-		w->drain_us += DRAIN_EVERY_US;
-	w->base_us = w->drained_us;
+	drained(w, s->now_us, w->drained_us);
 }
 
 static uint64_t pipe_bytes(const struct window *w, uint64_t rate)
@@ -105,15 +133,6 @@ static uint64_t pipe_bytes(const struct window *w, uint64_t rate)
 	uint64_t us = w->draining ? w->base_us - w->base_us / 10 : w->base_us + w->margin_us;
 
 	return MAX(rate * us / 1000000, (uint64_t)BYTES_MIN);
-}
-
-/* It was learnt on another path than this seems to be. */
-static void relearn(struct window *w, const struct window_sample *s, uint64_t rate)
-{
-	w->base_us = s->rtt_us;
-	w->top = rate;
-	w->draining = false;
-	w->drain_us = s->now_us;
 }
 
 /* For a round trip or longer nothing was sent, or little: for a while the round-trip time is that
@@ -142,14 +161,18 @@ void window_sample(struct window *w, const struct window_sample *s)
 	rate = window_rate(w);
 	if (complete)
 		note_full(w, rate);
-	if (!w->held && rate && grown(w, s, w->margin_us)) {
+	if (!w->held && rate && s->now_us >= w->open_us && grown(w, s, w->margin_us)) {
 		w->held = w->full = true;
-		w->drain_us = s->now_us + DRAIN_EVERY_US;
+		w->draining = false;
+		w->drain_us = s->now_us + (w->more_us ? 0 : DRAIN_FIRST_US);
+		w->top = rate;
 	}
 	if (w->held && complete) {
 		w->top = MAX(w->top, rate);
-		if (rate < w->top - w->top / 3)
-			relearn(w, s, rate);
+		if (rate < w->top - w->top / 3 && !w->draining) {
+			w->top = rate;
+			w->drain_us = s->now_us;
+		}
 	}
 	if (w->held)
 		drain(w, s);

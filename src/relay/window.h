@@ -13,9 +13,10 @@
  *   HELD   rate × (base + margin); now and then a little less than rate × base for two round trips,
  *          so that the buffer is empty and the base can be measured anew
  *
- * When the rate falls by a third, the path has become slower or longer, or others fill its buffer.
- * The base is then what the round-trip time is now, and goes down from there as far as the buffer
- * can be emptied: so a standing queue of ours goes, and others' is competed with.
+ * When the round-trip time does not go down meanwhile, others fill the buffer, or the path has
+ * become longer. Who has no more in flight than he needs loses against those who fill buffers: so
+ * it is OPEN for ten seconds, and the kernel competes as its congestion control does. When it is
+ * the same after that, it is the path's. It is also tried when the rate has fallen by a third.
  *
  * A pure model: samples in, bytes out.
  */
@@ -31,7 +32,7 @@ struct window_sample {
 	uint64_t now_us;
 	uint64_t delivered; /* bytes that the client has acknowledged, ever */
 	uint32_t rtt_us;    /* smoothed */
-	uint32_t least_us;  /* the least ever seen, 0: not known */
+	uint32_t least_us;  /* the least of the last minutes, 0: not known */
 	uint32_t jitter_us; /* its mean deviation */
 	bool busy;          /* there was always something to send since the sample before */
 };
@@ -43,6 +44,7 @@ struct window {
 	uint32_t same;      /* rates in a row that were no higher */
 	uint64_t full_rate; /* than this */
 	uint32_t base_us;   /* round-trip time without load, 0: not known */
+	uint32_t least_us;  /* the least that it has been on this path */
 	uint32_t margin_us; /* how much more may be in flight, in time */
 	uint64_t sampled_us, fresh_us;      /* since then the round-trip time is one of now */
 	uint64_t since_us, since_delivered; /* when the rate under way began; 0: none is */
@@ -54,6 +56,8 @@ struct window {
 	bool draining;
 	uint32_t drained_us; /* and the least round-trip time then */
 	uint64_t top;        /* the highest rate since the base was learnt */
+	uint64_t open_us;    /* others fill the buffer: OPEN until then */
+	uint32_t more_us;    /* the round-trip time that could not be brought down; 0: it could */
 	uint64_t bytes;      /* what the kernel may hold, UINT64_MAX: no limit */
 };
 

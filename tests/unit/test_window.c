@@ -12,8 +12,9 @@
 #include "relay/window.h"
 
 /* A bottleneck of that rate, in steps of a millisecond. What is in flight lies on the wire for
- * base_us and, beyond that, in its buffer. The sender doubles what is in flight each round trip, up
- * to its own limit and the window. */
+ * base_us and, beyond that, in its buffer, of 200 ms. The sender doubles what is in flight each
+ * round trip, up to its own limit and the window. */
+#define BUFFER_US 200000
 struct line {
 	struct window w;
 	uint64_t now_us;
@@ -66,6 +67,7 @@ static void step_ms(struct line *l)
 	limit = l->w.bytes == 0 ? 1e12 : (double)l->w.bytes;
 	l->in_flight *= 1 + 0.69 * 1000 / rtt;
 	l->in_flight = MIN(l->in_flight, MIN(limit, l->own_limit));
+	l->in_flight = MIN(l->in_flight, l->rate * (l->base_us + BUFFER_US) / 1e6);
 }
 
 static void sample(struct line *l)
@@ -169,6 +171,35 @@ static void test_others(void **state)
 	}
 	/* What is left to it is its own part of the way: it has as much in flight as that takes. */
 	assert_true(l.in_flight > 0.9 * pipe_bytes(&l));
+}
+
+/* Another TCP on the same path, and a buffer of one bandwidth-delay product: both grow by a segment
+ * each round trip, and lose three tenths when the buffer is full. We get our part. */
+static void test_rival(void **state)
+{
+	struct line l = line_new(20, 50);
+	double ours = 14480, theirs = 14480, both = 2 * pipe_bytes(&l), before = 0;
+
+	for (int ms = 0; ms < 300000; ms++) {
+		double mine = MIN(ours, l.w.bytes ? (double)l.w.bytes : 1e12);
+		double rtt = MAX(l.base_us, (mine + theirs) / l.rate * 1e6);
+
+		l.now_us += 1000;
+		l.delivered += mine / rtt * 1000;
+		l.rtt_us = l.rtt_us > 0 ? l.rtt_us + (rtt - l.rtt_us) / 16 : rtt;
+		if (mine >= ours)
+			ours += 1448 * 1000 / rtt;
+		theirs += 1448 * 1000 / rtt;
+		if (mine + theirs > both) {
+			ours *= 0.7;
+			theirs *= 0.7;
+		}
+		if (ms % 10 == 9)
+			sample(&l);
+		if (ms == 60000)
+			before = l.delivered;
+	}
+	assert_true((l.delivered - before) / 240 > 0.35 * l.rate);
 }
 
 /* Who sends little is not limited, and what it sends says nothing of the path. */
@@ -360,6 +391,7 @@ int main(void)
 	    cmocka_unit_test(test_start),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_others),
+	    cmocka_unit_test(test_rival),
 	    cmocka_unit_test(test_little),
 	    cmocka_unit_test(test_bursts),
 	    cmocka_unit_test(test_policed),
