@@ -78,7 +78,8 @@ static void choose_congestion(struct conn *c, const struct tcp_info *info)
 		count(&c->worker->counters, lossy ? C_PATHS_LOSSY : C_PATHS_CLEAN, 1);
 }
 
-/* Until the path is full, nothing but the queue's limits: dropping early would keep it empty. */
+/* Until the path is full, nothing but the queue's limits: dropping early would keep it empty. Nor
+ * while its buffer is being emptied: what waits then waits for us. */
 static void set_law(struct conn *c)
 {
 	struct path *p = c->path;
@@ -88,7 +89,7 @@ static void set_law(struct conn *c)
 
 	p->age_ms = MIN(AGE_ROUND_TRIPS * least_ms, (uint32_t)AGE_MAX_MS);
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
-	if (!p->window.full)
+	if (!p->window.full || p->window.draining)
 		p->target_ms = UINT32_MAX;
 	else if (p->losses.lossy)
 		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, (uint32_t)TARGET_MS);
