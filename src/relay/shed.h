@@ -10,9 +10,9 @@
  * is elsewhere.
  *
  * A round-trip time has no direction and no name: the queue may be another's, or the line may have
- * become longer. When dropping changes nothing, or has the client send less while the queue remains,
- * the round-trip time of now is what counts as that without load, until it is less again, and for a
- * while, longer each time, nothing is dropped.
+ * become longer. When dropping changes nothing, or has the client send less while the queue
+ * remains, the round-trip time of now is what counts as that without load, until it is less again,
+ * and for a while, longer each time, nothing is dropped.
  *
  * A pure model: samples in, a verdict out.
  */
@@ -42,7 +42,7 @@ struct shed {
 	/* while that is too much */
 	bool stands;
 	uint32_t drops;
-	uint64_t top_rate; /* the highest since then */
+	uint64_t top_rate;            /* the highest since then */
 	uint64_t next_us, next_heard; /* then a packet is dropped, */
 	uint32_t last_us;             /* unless it has become less than then by itself */
 	/* whether it helps */
