@@ -3,12 +3,12 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "io/tcpinfo.h"
 #include "io/tls.h"
 #include "relay/link.h"
 #include "relay/forward.h"
@@ -233,9 +233,8 @@ void conn_arm(struct conn *c)
 static void sample_rtt(struct conn *c)
 {
 	struct tcp_info info;
-	socklen_t len = sizeof(info);
 
-	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+	if (tcp_info_get(c->watch.fd, &info))
 		counters_rtt(&c->worker->counters, info.tcpi_rtt);
 	else
 		count(&c->worker->counters, C_RTT_NONE, 1);

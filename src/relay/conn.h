@@ -94,7 +94,7 @@ struct conn {
 
 	struct timer timer;
 	int unacked;    /* bytes in the kernel when write_deadline was set */
-	uint8_t outage; /* write time-outs since, in which nothing was heard of the client */
+	uint8_t outage; /* write time-outs since, in which the client acknowledged nothing */
 	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
 	uint32_t keepalive_every_ms;
 	uint32_t not_here_tokens;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/path.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
+#include "io/tcpinfo.h"
 #include "relay/batch.h"
 #include "relay/worker.h"
 
@@ -161,15 +159,14 @@ static void next_look(struct path *p, uint64_t now_ms, uint64_t held)
 static void look(struct conn *c)
 {
 	struct path *p = c->path;
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
 	uint64_t held;
 	uint32_t lowat;
 
 	p->room = BATCH_BYTES;
 	p->full = false;
 	/* No TCP socket, as in tests. */
-	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (!tcp_info_get(c->watch.fd, &info))
 		return;
 	learn(c, &info);
 	if (!c->blocked && p->rtt_least_us < PATH_NEAR_US) {
@@ -319,11 +316,10 @@ void path_dropped(struct conn *c, enum drop_reason why)
 
 void path_look(const struct conn *c, struct path_view *v)
 {
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
 
 	*v = (struct path_view){0};
-	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (!tcp_info_get(c->watch.fd, &info))
 		return;
 	v->known = true;
 	congestion_get(c->watch.fd, v->congestion);

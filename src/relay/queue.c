@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "relay/codel.h"
 #include "wire/frame.h"
 
 /* Up to this much memory a line holds no standing queue, however long it waits: that of one packet
@@ -331,14 +332,10 @@ static bool reached(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) >= 0;
 }
 
-/* interval / √count, in whole ms, at least 1. */
-static uint32_t codel_gap(const struct queue *q, uint32_t count)
+/* When the line loses its next packet, at least 1 ms later. */
+static uint32_t gap_ms(const struct queue *q, const struct queue_flow *f)
 {
-	uint32_t root = 16; /* √(count × 256), by Newton */
-
-	for (int i = 0; i < 12; i++)
-		root = (root + count * 256 / root) / 2;
-	return MAX(q->interval_ms * 16 / MAX(root, 1u), 1u);
+	return MAX((uint32_t)codel_gap(q->interval_ms, f->count), 1u);
 }
 
 /* Whether the head has waited above the target for a whole interval. */
@@ -382,7 +379,7 @@ static void flow_police(struct queue *q, struct queue_flow *f, uint32_t now)
 		/* Back soon after it stopped: goes on at about the rate that held it. */
 		f->count = again > 1 && now - f->drop_at < 16 * q->interval_ms ? again : 1;
 		f->last_count = f->count;
-		f->drop_at = now + codel_gap(q, f->count);
+		f->drop_at = now + gap_ms(q, f);
 		(void)codel_above(q, f, now);
 		return;
 	}
@@ -390,7 +387,7 @@ static void flow_police(struct queue *q, struct queue_flow *f, uint32_t now)
 		flow_drop_head(q, f, DROP_QUEUE_HEAD);
 		f->count = MIN(f->count + 1, CODEL_COUNT_MAX);
 		f->dropping = codel_above(q, f, now);
-		f->drop_at += codel_gap(q, f->count);
+		f->drop_at += gap_ms(q, f);
 	}
 }
 

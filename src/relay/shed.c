@@ -2,6 +2,7 @@
 #include "relay/shed.h"
 
 #include "base/check.h"
+#include "relay/codel.h"
 
 /* How much longer than without load it may be: a quarter, but not less than this, nor than what it
  * varies by, as on radio links. */
@@ -31,16 +32,6 @@
 static uint64_t interval_us(const struct shed *d)
 {
 	return MAX(2 * (uint64_t)d->base_us, (uint64_t)INTERVAL_MIN_US);
-}
-
-/* interval / √drops, CoDel's law. */
-static uint64_t gap_us(const struct shed *d)
-{
-	uint32_t root = 16;
-
-	while ((root + 1) * (root + 1) <= d->drops * 256)
-		root++;
-	return interval_us(d) * 16 / root;
 }
 
 static void note_rate(struct shed *d, const struct shed_sample *s)
@@ -84,7 +75,7 @@ static bool much(const struct shed *d)
 static void wait_us(struct shed *d, uint64_t us)
 {
 	d->next_us = d->sampled_us + us;
-	d->next_heard = d->heard + HEARD_MIN;
+	d->last_heard = d->heard;
 	d->last_us = d->excess_us;
 }
 
@@ -134,7 +125,7 @@ bool shed_sample(struct shed *d, const struct shed_sample *s)
 		give_up(d, s);
 		return false;
 	}
-	if (s->now_us < d->next_us || s->heard < d->next_heard || !much(d))
+	if (s->now_us < d->next_us || s->heard - d->last_heard < HEARD_MIN || !much(d))
 		return false;
 	/* The sender slows down already. */
 	if (d->excess_us < d->last_us - d->last_us / 8) {
@@ -151,5 +142,5 @@ void shed_dropped(struct shed *d)
 		d->peak_us = d->excess_us;
 	}
 	d->drops++;
-	wait_us(d, gap_us(d));
+	wait_us(d, codel_gap(interval_us(d), d->drops));
 }

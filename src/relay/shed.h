@@ -25,7 +25,7 @@
 struct shed_sample {
 	uint64_t now_us;
 	uint64_t received;  /* bytes from the client, ever */
-	uint64_t heard;     /* segments that the client has acknowledged, ever: each told a time */
+	uint32_t heard;     /* segments that it has acknowledged, each told a time; wraps */
 	uint32_t rtt_us;    /* smoothed */
 	uint32_t jitter_us; /* its mean deviation */
 	uint32_t least_us;  /* the least of the last minutes */
@@ -38,13 +38,13 @@ struct shed {
 	uint64_t sampled_us, received;
 	uint64_t rate;      /* bytes/s, a moving average */
 	uint32_t excess_us; /* the round-trip time is longer by so much */
-	uint64_t heard;
+	uint32_t heard;
 	/* while that is too much */
 	bool stands;
 	uint32_t drops;
 	uint64_t top_rate;            /* the highest since then */
-	uint64_t next_us, next_heard; /* then a packet is dropped, */
-	uint32_t last_us;             /* unless it has become less than then by itself */
+	uint64_t next_us;             /* then a packet is dropped */
+	uint32_t last_heard, last_us; /* heard and excess at the decision before */
 	/* whether it helps */
 	uint64_t tried_us; /* since the first drop, 0: there was none */
 	uint32_t peak_us;  /* the most since then */

@@ -11,9 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <linux/sockios.h>
-#include <linux/tcp.h>
-#include <netinet/in.h>
 
+#include "io/tcpinfo.h"
 #include "relay/link.h"
 #include "relay/forward.h"
 #include "relay/path.h"
@@ -45,11 +44,10 @@ static uint64_t write_timeout_ms(const struct conn *c)
  * client that does not read is taken for one that is out of reach. */
 static bool out_of_reach(const struct conn *c)
 {
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
 
-	return getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	       info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= write_timeout_ms(c) / 4 * 3;
+	return tcp_info_get(c->watch.fd, &info) && info.tcpi_unacked > 0 &&
+	       info.tcpi_last_ack_recv >= write_timeout_ms(c) / 4 * 3;
 }
 
 /* Bytes went out: the deadline begins anew. */

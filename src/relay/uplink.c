@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/uplink.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
+#include "io/tcpinfo.h"
 #include "relay/path.h"
 #include "relay/shed.h"
 #include "relay/worker.h"
@@ -24,10 +22,9 @@
 struct uplink {
 	struct shed shed;
 	uint64_t looked_us;
-	uint64_t sent;      /* bytes, up to the look before */
-	uint64_t both_us;   /* when much went both ways last; 0: never */
-	uint32_t step;      /* bytes */
-	uint32_t delivered; /* segments that the client has acknowledged, ever; wraps */
+	uint64_t sent;    /* bytes, up to the look before */
+	uint64_t both_us; /* when much went both ways last; 0: never */
+	uint32_t step;    /* bytes */
 };
 
 static bool uplink_begin(struct conn *c)
@@ -80,32 +77,29 @@ static void sample(struct conn *c, const struct tcp_info *info, uint64_t now_us)
 			return;
 		ours_us = MIN(w->margin_us, w->base_us / 2);
 	}
-	c->shed = shed_sample(
-	    &u->shed, &(struct shed_sample){
-			  .now_us = now_us,
-			  .received = c->totals.rx_bytes,
-			  .heard = u->shed.heard + (uint32_t)(info->tcpi_delivered - u->delivered),
-			  .rtt_us = info->tcpi_rtt,
-			  .jitter_us = info->tcpi_rttvar,
-			  .least_us = info->tcpi_min_rtt,
-			  .ours_us = ours_us,
-		      });
-	u->delivered = info->tcpi_delivered;
+	c->shed = shed_sample(&u->shed, &(struct shed_sample){
+					    .now_us = now_us,
+					    .received = c->totals.rx_bytes,
+					    .heard = info->tcpi_delivered,
+					    .rtt_us = info->tcpi_rtt,
+					    .jitter_us = info->tcpi_rttvar,
+					    .least_us = info->tcpi_min_rtt,
+					    .ours_us = ours_us,
+					});
 }
 
 void uplink_look(struct conn *c)
 {
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
 	uint64_t now_us = clock_ns() / 1000;
 	bool news;
 
 	c->shed = false;
 	c->uplink_look = c->totals.rx_bytes + LOOK_MAX;
-	if (getsockopt(c->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
-	    info.tcpi_min_rtt < PATH_NEAR_US || !uplink_begin(c))
+	if (!tcp_info_get(c->watch.fd, &info) || info.tcpi_min_rtt < PATH_NEAR_US ||
+	    !uplink_begin(c))
 		return;
-	news = info.tcpi_delivered != c->uplink->delivered;
+	news = info.tcpi_delivered != c->uplink->shed.heard;
 	next_look(c, now_us, news);
 	if (news)
 		sample(c, &info, now_us);

@@ -163,7 +163,6 @@ void window_sample(struct window *w, const struct window_sample *s)
 		note_full(w, rate);
 	if (!w->held && rate && s->now_us >= w->open_us && grown(w, s, w->margin_us)) {
 		w->held = w->full = true;
-		w->draining = false;
 		w->drain_us = s->now_us + (w->more_us ? 0 : DRAIN_FIRST_US);
 		w->top = rate;
 	}

@@ -10,8 +10,8 @@
  * times delay). Until then the kernel alone decides:
  *
  *   OPEN   no limit, until the round-trip time has grown by the margin
- *   HELD   rate × (base + margin); now and then a little less than rate × base for two round trips,
- *          so that the buffer is empty and the base can be measured anew
+ *   HELD   rate × (base + margin); now and then a little less than rate × base for some round
+ * trips, so that the buffer is empty and the base can be measured anew
  *
  * When the round-trip time does not go down meanwhile, others fill the buffer, or the path has
  * become longer. Who has no more in flight than he needs loses against those who fill buffers: so
@@ -55,7 +55,7 @@ struct window {
 	uint64_t drain_us; /* when the buffer is to be emptied next, or since when it is, */
 	bool draining;
 	uint32_t drained_us; /* and the least round-trip time then */
-	uint64_t top;        /* the highest rate since the base was learnt */
+	uint64_t top;        /* the highest rate since it is held, or fell by a third */
 	uint64_t open_us;    /* others fill the buffer: OPEN until then */
 	uint32_t more_us;    /* the round-trip time that could not be brought down; 0: it could */
 	uint64_t bytes;      /* what the kernel may hold, UINT64_MAX: no limit */

@@ -4,8 +4,6 @@ buffer of the line, where the relay sees it only by the round-trip time.
 The line is that of the test bed in tests/bench/wan: namespaces, and a process between two devices.
 """
 
-import os
-import shutil
 import struct
 import sys
 import threading
@@ -28,15 +26,6 @@ BYTES_PER_S = PATH.mbit * 1e6 / 8
 LARGE, SMALL = 1400, 200
 SMALL_EVERY = 2
 SHED = 'derp_packets_dropped{reason="uplink_full"}'
-
-
-def lacks():
-    if os.geteuid() != 0:
-        return "needs root, for network namespaces"
-    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        return "needs /dev/net/tun"
-    missing = [t for t in ("ip", "setpriv", "nsenter", "sysctl", "cc") if not shutil.which(t)]
-    return f"needs {' and '.join(missing)}" if missing else None
 
 
 class Bed:
@@ -89,10 +78,9 @@ class Bed:
 
 @pytest.fixture
 def bed(serve, tmp_path):
-    reason = lacks()
+    reason = network.lacks()
     if reason:
         pytest.skip(f"NO LINE: {reason}")
-    os.makedirs(programs.OUT, exist_ok=True)
     pathline = programs.c_program("pathline")
     with network.Allowed([network.CONGESTION]), network.Network() as net:
         line = network.Line(pathline, net, PATH, 1, str(tmp_path / "line.log"))

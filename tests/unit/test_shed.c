@@ -79,7 +79,7 @@ static void sample(struct line *l)
 		&(struct shed_sample){
 		    .now_us = l->now_us,
 		    .received = (uint64_t)l->received,
-		    .heard = (uint64_t)l->heard,
+		    .heard = (uint32_t)l->heard,
 		    .rtt_us = (uint32_t)(l->rtt_us + swing),
 		    .jitter_us = (uint32_t)(l->jitter_us / 2),
 		    .least_us = (uint32_t)l->base_us,
@@ -209,7 +209,7 @@ static void test_burst(void **state)
 	l.window = l.most = l.rate * 0.04;
 	run_ms(&l, 2000);
 	l.others_us = 80000;
-	run_ms(&l, 150);
+	assert_int_equal(run_ms(&l, 150), 0);
 	l.others_us = 0;
 	assert_int_equal(run_ms(&l, 2000), 0);
 }

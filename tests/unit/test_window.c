@@ -282,18 +282,26 @@ static void test_policed(void **state)
 	assert_in_range(window_rate(&w), 124000, 126000);
 }
 
-/* A round-trip time from before a silence does not tell that the path is full: what was sent until
- * then may have been little. */
-static void test_stale(void **state)
+/* A path of 50 ms on which TCP sent 500 KB/s so far, and the sample that said so last. */
+static struct window_sample half_megabyte(struct window *w)
 {
-	struct window w = {0};
 	struct window_sample s = {.rtt_us = 50000, .least_us = 50000, .busy = true};
 
 	for (int i = 1; i <= 10; i++) {
 		s.now_us = (uint64_t)i * 10000;
 		s.delivered = (uint64_t)i * 5000;
-		window_sample(&w, &s);
+		window_sample(w, &s);
 	}
+	return s;
+}
+
+/* A round-trip time from before a silence does not tell that the path is full: what was sent until
+ * then may have been little. */
+static void test_stale(void **state)
+{
+	struct window w = {0};
+	struct window_sample s = half_megabyte(&w);
+
 	assert_in_range(window_rate(&w), 490000, 510000);
 	/* What came back last had waited. */
 	s.rtt_us = 70000;
@@ -329,13 +337,8 @@ static void test_stale(void **state)
 static void test_stale_long(void **state)
 {
 	struct window w = {0};
-	struct window_sample s = {.rtt_us = 50000, .least_us = 50000, .busy = true};
+	struct window_sample s = half_megabyte(&w);
 
-	for (int i = 1; i <= 10; i++) {
-		s.now_us = (uint64_t)i * 10000;
-		s.delivered = (uint64_t)i * 5000;
-		window_sample(&w, &s);
-	}
 	s.rtt_us = 2000000;
 	s.now_us += 3000000;
 	s.busy = false;

@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 
@@ -21,6 +22,7 @@ import servers
 from servers import Failed
 
 PREFIX = "sluice-wan"
+TOOLS = ["ip", "setpriv", "nsenter", "unshare", "sysctl", "cc"]
 HUB = "198.18.0.1"
 FAR, FAR_GATE = "198.18.9.2", "198.18.9.1"
 NEAR = ["near1", "near2", "near3"]
@@ -34,6 +36,18 @@ CLONE_NEWNET = 0x40000000
 def address(name):
     """Of a node's own, outside the tunnel."""
     return FAR if name == "far" else f"198.18.{NEAR.index(name) + 1}.2"
+
+
+def lacks():
+    """Why there can be no namespaces and no line here; None when there can."""
+    if os.geteuid() != 0:
+        return "needs root, for network namespaces"
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR))
+    except OSError as e:
+        return f"/dev/net/tun: {e.strerror}"
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    return f"needs {' and '.join(missing)}" if missing else None
 
 
 def run(*command):

@@ -29,6 +29,7 @@ def _older(out, sources):
 
 def _run(command, out):
     new = f"{out}.{os.getpid()}"
+    os.makedirs(OUT, exist_ok=True)
     try:
         done = subprocess.run([*command[:-1], "-o", new, command[-1]], cwd=HERE,
                               env=dict(os.environ, GOTOOLCHAIN="local"), capture_output=True,
@@ -68,7 +69,6 @@ class Programs:
     """Paths of all that one kind of client needs."""
 
     def __init__(self, client):
-        os.makedirs(OUT, exist_ok=True)
         self.pathline, self.traffic = c_program("pathline"), c_program("traffic")
         self.control = self.tailscaled = self.inner = None
         if client == "inner":
