@@ -175,11 +175,14 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	X(C_MAIL_LOST, "counter", "sluice_control_mail_lost", NULL,                               \
 	    "Control letters that found no room (not-here answers only)")                         \
 	X(C_PATHS_LOSSY, "counter", "sluice_congestion_changes", "to=\"lossy\"",                  \
-	    "Connections that got the congestion control for paths that lose packets, or the "    \
-	    "other again")                                                                        \
+	    "Connections that got the congestion control for paths that lose packets or after a " \
+	    "pause, or the other again")                                                          \
+	X(C_PATHS_RESUMED, "counter", "sluice_congestion_changes", "to=\"resumed\"",              \
+	    "Connections that got the congestion control for paths that lose packets or after a " \
+	    "pause, or the other again")                                                          \
 	X(C_PATHS_CLEAN, "counter", "sluice_congestion_changes", "to=\"clean\"",                  \
-	    "Connections that got the congestion control for paths that lose packets, or the "    \
-	    "other again")                                                                        \
+	    "Connections that got the congestion control for paths that lose packets or after a " \
+	    "pause, or the other again")                                                          \
 	X(C_QUEUE_BYTES, "gauge", "sluice_queue_bytes", NULL, "Bytes that wait for slow sockets") \
 	X(C_CYCLES_RECV, "counter", "sluice_cycles", "stage=\"receive\"", "CPU cycles, by stage") \
 	X(C_CYCLES_OPEN, "counter", "sluice_cycles", "stage=\"open\"", "CPU cycles, by stage")    \

@@ -27,6 +27,12 @@
 #define AGE_MAX_MS 1500
 /* On a lossy path packets come in bursts, behind each one that was repeated. */
 #define LOSSY_TARGET_PART 5
+/* After a retransmission time-out without a packet, which is no less than this, the kernel begins
+ * with so many segments again. What was known of the path still holds for longer (RFC 7661 section
+ * 4.4). */
+#define PAUSE_MS 200
+#define INITIAL_SEGMENTS 10
+#define KNOWN_US 300000000ull
 
 /* ---- What follows from a sample -------------------------------------------------------------- */
 
@@ -54,12 +60,48 @@ static void set_lowat(struct conn *c, const struct tcp_info *info)
 		p->lowat = lowat;
 }
 
-/* The congestion control follows the path's character, where the operator left that to us. */
+/* Where the operator left that to us. True: it has changed. */
+static bool use_congestion(struct conn *c, bool lossy)
+{
+	struct path *p = c->path;
+
+	if (!c->worker->config->congestion_changes || lossy == p->as_lossy ||
+	    congestion_set(c->watch.fd, lossy ? CONGESTION_LOSSY : CONGESTION_CLEAN) != 0)
+		return false;
+	p->as_lossy = lossy;
+	return true;
+}
+
+/* After a pause cubic begins with ten segments, whatever the path took before; BBR goes on at the
+ * path's rate, spread over a round trip. So a connection has BBR from there until something was
+ * under way for a round trip. */
+static void resume(struct conn *c)
+{
+	struct path *p = c->path;
+	uint64_t now_us = clock_ns() / 1000;
+	struct tcp_info info;
+
+	if (!c->worker->config->congestion_changes || p->rtt_least_us < PATH_NEAR_US ||
+	    now_us - p->sampled_us > KNOWN_US)
+		return;
+	if (!p->as_lossy) {
+		if (!tcp_info_get(c->watch.fd, &info) || info.tcpi_unacked > 0 ||
+		    info.tcpi_last_data_sent <= info.tcpi_rto / 1000 ||
+		    info.tcpi_snd_cwnd <= INITIAL_SEGMENTS || !use_congestion(c, true))
+			return;
+		count(&c->worker->counters, C_PATHS_RESUMED, 1);
+	}
+	p->resumed_us = now_us;
+}
+
+/* The congestion control follows the path's character. */
 static void choose_congestion(struct conn *c, const struct tcp_info *info)
 {
 	struct path *p = c->path;
-	bool before = p->losses.lossy, lossy;
+	bool lossy;
 
+	if (!p->starved && p->sampled_us - p->resumed_us > info->tcpi_rtt)
+		p->resumed_us = 0;
 	losses_sample(&p->losses,
 	    &(struct losses_sample){
 		.now_us = p->sampled_us,
@@ -70,9 +112,7 @@ static void choose_congestion(struct conn *c, const struct tcp_info *info)
 		.delivered = p->delivered_segments,
 	    });
 	lossy = p->losses.lossy;
-	if (!c->worker->config->congestion_changes || lossy == before)
-		return;
-	if (congestion_set(c->watch.fd, lossy ? CONGESTION_LOSSY : CONGESTION_CLEAN) == 0)
+	if (use_congestion(c, lossy || p->resumed_us))
 		count(&c->worker->counters, lossy ? C_PATHS_LOSSY : C_PATHS_CLEAN, 1);
 }
 
@@ -114,8 +154,8 @@ static void learn(struct conn *c, const struct tcp_info *info)
 				      .jitter_us = info->tcpi_rttvar,
 				      .busy = !p->starved,
 				  });
-	p->starved = false;
 	choose_congestion(c, info);
+	p->starved = false;
 	set_lowat(c, info);
 	set_law(c);
 }
@@ -131,6 +171,7 @@ static bool path_begin(struct conn *c)
 		return false;
 	c->path->conn = c;
 	c->path->starved = true;
+	c->path->sent_ms = c->worker->now_ms;
 	c->path->window.bytes = UINT64_MAX;
 	return true;
 }
@@ -195,6 +236,8 @@ size_t path_room(struct conn *c)
 
 	if (likely(!p || p->near_until_ms > c->worker->now_ms))
 		return BATCH_BYTES;
+	if (c->worker->now_ms - p->sent_ms > PAUSE_MS)
+		resume(c);
 	if (p->room == 0)
 		look(c);
 	return MIN(p->room, BATCH_BYTES);
@@ -202,10 +245,12 @@ size_t path_room(struct conn *c)
 
 void path_sent(struct conn *c, size_t bytes)
 {
-	if (c->path)
+	if (c->path) {
 		c->path->room -= MIN(bytes, c->path->room);
-	else if (c->totals.tx_bytes > QUIET_BYTES)
+		c->path->sent_ms = c->worker->now_ms;
+	} else if (c->totals.tx_bytes > QUIET_BYTES) {
 		(void)!path_begin(c);
+	}
 }
 
 void path_starved(struct conn *c)

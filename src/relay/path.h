@@ -44,7 +44,10 @@ struct path {
 	struct window window;
 	struct losses losses;
 	bool starved; /* since the last sample there was nothing to send for a moment */
+	uint64_t sent_ms;    /* when the socket was given something last */
+	uint64_t resumed_us; /* 0: not since a pause, or something has been under way for long enough */
 	/* what follows */
+	bool as_lossy;  /* the congestion control is that for lossy paths */
 	size_t room;    /* bytes that the socket may be given before the next look */
 	uint32_t lowat; /* unsent bytes that the kernel may hold; it asks for more below half */
 	uint64_t near_until_ms;                  /* so near that it needs no care, until then */

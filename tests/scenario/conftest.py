@@ -5,8 +5,9 @@ import resource
 
 import pytest
 
-pytest.register_assert_rewrite("derp", "server", "mesh", "region")
+pytest.register_assert_rewrite("derp", "server", "line", "mesh", "region")
 
+from line import lay  # noqa: E402
 from mesh import FakeNode, certificate, mesh_flags, trusting  # noqa: E402
 from region import Region  # noqa: E402
 from server import BINARY, DERPER, ORACLE, Server  # noqa: E402
@@ -88,6 +89,12 @@ def plain(serve):
 def either(serve, request):
     """The test runs twice, with TLS and without."""
     return serve(tls=request.param == "tls")
+
+
+@pytest.fixture
+def bed(serve, tmp_path):
+    """Starts a server with a client behind a long line: bed(tls=True, flag_name=value, …)."""
+    yield from lay(serve, tmp_path)
 
 
 # --- mesh -----------------------------------------------------------------------------------------
