@@ -239,8 +239,8 @@ void *gate_run(void *gate)
 		log_debug("the gate could not be niced: %s", strerror(errno));
 	while (!atomic_load_explicit(&g->stop, memory_order_relaxed))
 		gate_turn(g, true);
-	while (g->visitors)
-		visitor_close(g->visitors, CLOSE_SHUTDOWN);
+	while (g->visitors.newest)
+		visitor_close(g->visitors.newest, CLOSE_SHUTDOWN);
 	g->ready = NULL;
 	dials_free(g, g->dial);
 	g->dial = NULL;

@@ -18,6 +18,7 @@
 #include "base/counter.h"
 #include "base/mail.h"
 #include "base/wheel.h"
+#include "gate/crowd.h"
 #include "gate/site.h"
 #include "io/loop.h"
 #include "relay/mesh.h"
@@ -72,10 +73,9 @@ struct gate {
 	    accept_again_ms; /* accepting pauses until then: no file descriptors; 0: it doesn't */
 	uint64_t fd_warned_ms;
 
-	struct visitor *visitors, *oldest; /* all, the newest first; the last of them */
-	struct visitor *dead;              /* to be freed at the end of the turn */
-	struct visitor *ready;             /* whose reply can go on */
-	uint32_t nvisitors;
+	struct crowd visitors;
+	struct visitor *dead;  /* to be freed at the end of the turn */
+	struct visitor *ready; /* whose reply can go on */
 	size_t buffered; /* bytes in visitors' buffers */
 	struct login_cache *cache;
 	uint64_t logins;   /* numbers connections */

@@ -13,8 +13,6 @@
  * comes along in the same receive. */
 #define IN_SLACK (3 * GATE_READ_MAX)
 
-/* How many of the oldest visitors are looked at to make room for a new one. */
-#define OLDEST_LOOK 64
 /* Requests that came in one go and are answered in one turn. */
 #define REQUESTS_A_TURN 8
 /* Chunks of a long page that one visitor gets in a turn. */
@@ -33,22 +31,17 @@ static void turn_away(struct gate *g, int fd, bool tls, enum close_reason why)
 	close(fd);
 }
 
-/* Too many: the oldest goes, as whoever means to log in has done so long since. Those who get an
- * answer stay, and so does who looks at the debug pages on their own listener, above all then.
- * False when there is none to go among the oldest. */
+/* Too many: one goes for the next; false when none can. */
 static bool make_room(struct gate *g)
 {
-	struct visitor *v = g->oldest;
+	struct visitor *v = crowd_to_go(&g->visitors);
 
-	for (int i = 0; i < OLDEST_LOOK && v; i++, v = v->prev) {
-		if (v->state != VISIT_ANSWER && v->kind != LISTEN_DEBUG) {
-			if (v->tls)
-				count(&g->counters, C_TLS_REJECTED, 1);
-			visitor_close(v, CLOSE_PRE_LOGIN_CAP);
-			return true;
-		}
-	}
-	return false;
+	if (!v)
+		return false;
+	if (v->tls)
+		count(&g->counters, C_TLS_REJECTED, 1);
+	visitor_close(v, CLOSE_PRE_LOGIN_CAP);
+	return true;
 }
 
 void visitor_new(
@@ -56,7 +49,7 @@ void visitor_new(
 {
 	struct visitor *v;
 
-	if (g->nvisitors >= g->config->max_visitors && l->kind != LISTEN_DEBUG && !make_room(g)) {
+	if (g->visitors.n >= g->config->max_visitors && l->kind != LISTEN_DEBUG && !make_room(g)) {
 		turn_away(g, fd, l->tls, CLOSE_PRE_LOGIN_CAP);
 		return;
 	}
@@ -72,10 +65,7 @@ void visitor_new(
 	v->state = l->tls ? VISIT_TLS : VISIT_REQUEST;
 	v->addr = *addr;
 	http_request_init(&v->req);
-	v->next = g->visitors;
-	*(v->next ? &v->next->prev : &g->oldest) = v;
-	g->visitors = v;
-	g->nvisitors++;
+	crowd_join(&g->visitors, v);
 	count(&g->counters, C_VISITORS, 1);
 	if (l->tls)
 		count(&g->counters, C_TLS_ACCEPTED, 1);
@@ -120,9 +110,7 @@ void visitor_leave(struct visitor *v)
 	reply_end(v);
 	buffer_free(v, &v->in, v->in_cap);
 	buffer_free(v, &v->out, v->out_len);
-	*(v->prev ? &v->prev->next : &g->visitors) = v->next;
-	*(v->next ? &v->next->prev : &g->oldest) = v->prev;
-	g->nvisitors--;
+	crowd_leave(&g->visitors, v);
 	count_down(&g->counters, C_VISITORS, 1);
 	v->next_dead = g->dead;
 	g->dead = v;

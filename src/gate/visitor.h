@@ -55,6 +55,7 @@ struct visitor {
 
 	struct timer timer;
 	struct sockaddr_storage addr;
+	uint32_t place; /* the crowd's, of addr */
 	struct http_request req;
 	struct reply reply;
 	uint32_t lingered; /* bytes thrown away at the end */

@@ -223,12 +223,15 @@ class Conn:
         self.sock.close()
 
 
-def dial(address, rcvbuf=None):
-    """Connect a plain socket. `rcvbuf` caps what the kernel takes in while nobody reads."""
+def dial(address, rcvbuf=None, source=None):
+    """Connect a plain socket. `rcvbuf` caps what the kernel takes in while nobody reads; `source`
+    is the address it comes from."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     if rcvbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    if source:
+        sock.bind((source, 0))
     sock.settimeout(TIMEOUT)
     sock.connect(address)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

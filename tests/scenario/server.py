@@ -264,9 +264,9 @@ class Server:
 
     # Connections
 
-    def connect(self, tls=None, rcvbuf=None, version=None, alpn=None):
+    def connect(self, tls=None, rcvbuf=None, version=None, alpn=None, source=None):
         """A connection on which nothing but TLS has happened."""
-        sock = derp.dial(self.address, rcvbuf)
+        sock = derp.dial(self.address, rcvbuf, source)
         if self.tls if tls is None else tls:
             sock = derp.tls_context(version, alpn).wrap_socket(sock)
         conn = derp.Conn(sock)

@@ -144,3 +144,21 @@ def test_long_waits(plain):
     first, last = min(keepalive_at.values()), max(keepalive_at.values())
     assert 59 < first < last < 66
     assert last - first > 0.3, "no jitter"
+
+
+@pytest.mark.ours
+def test_a_crowd_from_one_address_makes_room_for_others(serve, tmp_path):
+    """However old a connection from elsewhere is."""
+    server = serve(tls=False, max_pre_login=16, debug_listen=f"unix:{tmp_path}/debug")
+    others = [Dawdler("other", server.connect()) for _ in range(3)]
+    crowd = [Dawdler("crowd", server.connect(source="127.0.0.2")) for _ in range(40)]
+
+    def check():
+        staying = [dawdler for dawdler in crowd if dawdler.closed_at is None and dawdler.is_open()]
+        assert staying == crowd[-12:]
+        assert server.metrics().closes() == {"pre_login_cap": len(crowd) - len(staying)}
+
+    eventually(check)
+    assert all(other.is_open() for other in others)
+    server.login().sync()
+    server.expect_unharmed()

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "fake_clock.h"
 #include "gate/visitor.h"
+#include "io/addr.h"
 #include "relay/letters.h"
 #include "relay/worker.h"
 
@@ -184,9 +185,9 @@ static inline void bed_check(const struct gate_bed *b)
 {
 	uint64_t n = 0;
 
-	for (const struct visitor *v = b->g->visitors; v; v = v->next)
+	for (const struct visitor *v = b->g->visitors.newest; v; v = v->next)
 		n++;
-	assert_int_equal(b->g->nvisitors, n);
+	assert_int_equal(b->g->visitors.n, n);
 	assert_int_equal(b->g->counters.v[C_VISITORS], n);
 	assert_int_equal(b->g->logins, b->admitted);
 	assert_int_equal(n + bed_closed(b) + b->admitted, b->came);
@@ -236,8 +237,8 @@ static inline bool bed_read_mail(struct gate_bed *b)
 /* Closes what is left, uncounted by the test, and everything is given back. */
 static inline void bed_fini(struct gate_bed *b)
 {
-	while (b->g->visitors)
-		visitor_close(b->g->visitors, CLOSE_SHUTDOWN);
+	while (b->g->visitors.newest)
+		visitor_close(b->g->visitors.newest, CLOSE_SHUTDOWN);
 	bed_turns(b, 1);
 	bed_read_mail(b);
 	bed_check(b);
@@ -250,17 +251,33 @@ static inline void bed_fini(struct gate_bed *b)
 	fake_clock_ms = 0;
 }
 
-/* A visitor at such a listener; returns the client's end. */
-static inline int bed_visit(struct gate_bed *b, enum listener_kind kind, bool tls)
+/* A visitor of that address at such a listener; returns the client's end. */
+static inline int bed_visit_as(
+    struct gate_bed *b, const struct listener *l, const struct sockaddr_storage *addr)
 {
-	struct listener l = {.gate = b->g, .kind = kind, .tls = tls};
-	struct sockaddr_storage addr = {.ss_family = AF_UNIX};
 	int fd[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
 	b->came++;
-	visitor_new(b->g, fd[0], &l, &addr);
+	visitor_new(b->g, fd[0], l, addr);
 	return fd[1];
+}
+
+static inline int bed_visit(struct gate_bed *b, enum listener_kind kind, bool tls)
+{
+	struct listener l = {.gate = b->g, .kind = kind, .tls = tls};
+	struct sockaddr_storage addr = {.ss_family = AF_UNIX};
+
+	return bed_visit_as(b, &l, &addr);
+}
+
+static inline int bed_visit_from(struct gate_bed *b, const char *ip)
+{
+	struct listener l = {.gate = b->g, .kind = LISTEN_PUBLIC};
+	struct addr addr;
+
+	assert_true(addr_parse_ip(ip, &addr));
+	return bed_visit_as(b, &l, &addr.ss);
 }
 
 static inline int bed_public(struct gate_bed *b)

@@ -27,7 +27,7 @@ static void test_keep_alive(void **state)
 	expect_page(fd, "/last");
 	expect_end(fd);
 	/* It lingers until the client has closed, too. */
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	close(fd);
 	bed_turns(&b, 1);
 	expect_closed(&b, CLOSE_HTTP_DONE, 1);
@@ -133,7 +133,7 @@ static void test_huge_head(void **state)
 	assert_int_equal(b.answers, 0);
 	expect_status(fd, "431 ");
 	expect_end(fd);
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	close(fd);
 	bed_turns(&b, 1);
 	expect_closed(&b, CLOSE_HTTP_ERROR, 1);
@@ -180,14 +180,14 @@ static void test_linger(void **state)
 	say_text(fd, "rubbish\r\n\r\n");
 	bed_turns(&b, 1);
 	bed_pass(&b, LINGER_MS - 2 * WHEEL_TICK_MS);
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	bed_pass(&b, 3 * WHEEL_TICK_MS);
 	expect_closed(&b, CLOSE_HTTP_ERROR, 1);
 	close(fd);
 	fd = bed_public(&b);
 	say_text(fd, "GET / HTTP/1.0\r\n\r\n");
 	bed_turns(&b, 1);
-	for (size_t sent = 0; b.g->nvisitors > 0; sent += sizeof(zeros)) {
+	for (size_t sent = 0; b.g->visitors.n > 0; sent += sizeof(zeros)) {
 		assert_true(sent <= LINGER_BYTES_MAX + (64 << 10));
 		say(fd, zeros, sizeof(zeros));
 		bed_turns(&b, 2);
@@ -526,7 +526,7 @@ static void test_websocket_ends(void **state)
 			bed_turns(&b, !at_once);
 			say(fd, broken ? "\x81\x81\0\0\0\0t" : "\x88\x80\0\0\0\0", broken ? 7 : 6);
 			bed_turns(&b, 1);
-			assert_int_equal(b.g->nvisitors, 0);
+			assert_int_equal(b.g->visitors.n, 0);
 			close(fd);
 		}
 	}
@@ -648,11 +648,11 @@ static void test_full_mailbox(void **state)
 	say(c.fd, c.info, c.info_len);
 	bed_turns(&b, 1);
 	expect_greeting(&b, c.fd);
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	/* Unread: what comes now is the worker's. */
 	say_text(c.fd, "early");
 	bed_pass(&b, LOGIN_MS / 2);
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	assert_false(bed_read_mail(&b));
 	bed_pass(&b, 3 * LOGIN_RETRY_MS);
 	expect_admitted(&b, &c, NULL, 0);
@@ -665,7 +665,7 @@ static void test_full_mailbox(void **state)
 	say(c.fd, c.info, c.info_len);
 	bed_turns(&b, 1);
 	bed_pass(&b, LOGIN_MS / 2);
-	assert_int_equal(b.g->nvisitors, 1);
+	assert_int_equal(b.g->visitors.n, 1);
 	bed_pass(&b, 2 * LOGIN_MS);
 	expect_closed(&b, CLOSE_HANDSHAKE_TIMEOUT, 1);
 	close(c.fd);
@@ -712,6 +712,43 @@ static void test_visitors_cap(void **state)
 	bed_fini(&b);
 }
 
+/* Who comes from where most come goes first, however many others are older. */
+static void test_crowd_from_one_place(void **state)
+{
+	static const char *const crowds[][2] = {
+	    {"198.51.100.7", "198.51.100.7"},
+	    {"2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(crowds); i++) {
+		int single[2], other, many[8];
+		struct gate_bed b;
+
+		bed_init(&b, 10);
+		single[0] = bed_visit_from(&b, "192.0.2.1");
+		single[1] = bed_visit_from(&b, "2001:db8:1:3::1");
+		for (int n = 0; n < 8; n++)
+			many[n] = bed_visit_from(&b, crowds[i][n % 2]);
+		other = bed_visit_from(&b, "192.0.2.2");
+		bed_turns(&b, 1);
+		expect_closed(&b, CLOSE_PRE_LOGIN_CAP, 1);
+		expect_end(many[0]);
+		expect_nothing(many[1]);
+		expect_nothing(single[0]);
+		expect_nothing(single[1]);
+		expect_nothing(other);
+		close(single[0]);
+		close(single[1]);
+		close(other);
+		for (int n = 0; n < 8; n++)
+			close(many[n]);
+		bed_turns(&b, 1);
+		for (int p = 0; p < CROWD_PLACES; p++)
+			assert_int_equal(b.g->visitors.from[p], 0);
+		bed_fini(&b);
+	}
+}
+
 /* What all hold together is bounded: who wants more is closed, the others go on. */
 static void test_buffered_cap(void **state)
 {
@@ -744,7 +781,7 @@ static void test_buffered_cap(void **state)
 	for (int i = 0; i < MANY; i++)
 		close(fd[i]);
 	bed_turns(&b, 20);
-	assert_int_equal(b.g->nvisitors, 0);
+	assert_int_equal(b.g->visitors.n, 0);
 	assert_int_equal(b.g->buffered, 0);
 	expect_closed(&b, CLOSE_CLIENT, MANY - closed);
 	bed_fini(&b);
@@ -781,9 +818,9 @@ static void test_timeouts(void **state)
 		say_text(fd, wait[i].say);
 		bed_turns(&b, 1);
 		bed_pass(&b, wait[i].ms - 2 * WHEEL_TICK_MS);
-		assert_int_equal(b.g->nvisitors, 1);
+		assert_int_equal(b.g->visitors.n, 1);
 		bed_pass(&b, 4 * WHEEL_TICK_MS);
-		assert_int_equal(b.g->nvisitors, 0);
+		assert_int_equal(b.g->visitors.n, 0);
 		expect_closed(&b, wait[i].why, 1);
 		close(fd);
 		bed_fini(&b);
@@ -804,7 +841,7 @@ static void test_trickle(void **state)
 		fd = bed_public(&b);
 		say(fd, begin[i], i ? sizeof(DERP "\r\n") - 1 + 5 : 5);
 		bed_turns(&b, 1);
-		while (b.g->nvisitors && seconds < 100) {
+		while (b.g->visitors.n && seconds < 100) {
 			say_text(fd, "x");
 			bed_pass(&b, 1000);
 			seconds++;
@@ -957,6 +994,7 @@ int main(void)
 	    cmocka_unit_test(test_no_upgrade),
 	    cmocka_unit_test(test_full_mailbox),
 	    cmocka_unit_test(test_visitors_cap),
+	    cmocka_unit_test(test_crowd_from_one_place),
 	    cmocka_unit_test(test_buffered_cap),
 	    cmocka_unit_test(test_timeouts),
 	    cmocka_unit_test(test_trickle),
