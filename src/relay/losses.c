@@ -18,6 +18,12 @@ void losses_sample(struct losses *l, const struct losses_sample *s)
 	bool alone = s->now_us - l->lost_us >= apart;
 	bool few = lost <= MAX(s->in_flight / BURST_PART, (uint32_t)BURST_FEW);
 
+	/* What was before the first sample is told from that. */
+	if (!l->begun) {
+		low = s->rtt_us <= s->low_us;
+		alone = true;
+		l->begun = true;
+	}
 	if (s->rtt_us > s->low_us)
 		l->low_since_us = 0;
 	else if (!l->low_since_us)

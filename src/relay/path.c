@@ -25,6 +25,9 @@
 /* While TCP finds out what a long path takes, a burst waits for some round trips. */
 #define AGE_ROUND_TRIPS 4
 #define AGE_MAX_MS 1500
+/* What a drop takes from the sender in the tunnel is back soon where round trips are short. Where
+ * they are longer than this it takes seconds, which a queue has to bridge: of half of what is more. */
+#define SHORT_MS 50
 /* On a lossy path packets come in bursts, behind each one that was repeated. */
 #define LOSSY_TARGET_PART 5
 /* After a retransmission time-out without a packet, which is no less than this, the kernel begins
@@ -116,8 +119,6 @@ static void choose_congestion(struct conn *c, const struct tcp_info *info)
 		count(&c->worker->counters, lossy ? C_PATHS_LOSSY : C_PATHS_CLEAN, 1);
 }
 
-/* Until the path is full, nothing but the queue's limits: dropping early would keep it empty. Nor
- * while its buffer is being emptied: what waits then waits for us. */
 static void set_law(struct conn *c)
 {
 	struct path *p = c->path;
@@ -127,12 +128,11 @@ static void set_law(struct conn *c)
 
 	p->age_ms = MIN(AGE_ROUND_TRIPS * least_ms, (uint32_t)AGE_MAX_MS);
 	p->interval_ms = MAX(2 * base_ms, (uint32_t)INTERVAL_MS);
-	if (!p->window.full || p->window.draining)
+	p->target_ms = MAX(base_ms > SHORT_MS ? (base_ms - SHORT_MS) / 2 : 0, (uint32_t)TARGET_MS);
+	if (p->losses.lossy)
+		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, p->target_ms);
+	if (!window_may_drop(&p->window))
 		p->target_ms = UINT32_MAX;
-	else if (p->losses.lossy)
-		p->target_ms = MAX(base_ms / LOSSY_TARGET_PART, (uint32_t)TARGET_MS);
-	else
-		p->target_ms = TARGET_MS;
 	path_rule(c);
 }
 

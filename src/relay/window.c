@@ -26,6 +26,11 @@ uint64_t window_rate(const struct window *w)
 	return most;
 }
 
+bool window_may_drop(const struct window *w)
+{
+	return w->full && !w->draining;
+}
+
 static void note_rtt(struct window *w, const struct window_sample *s)
 {
 	if (!w->base_us || s->rtt_us < w->base_us)

@@ -64,5 +64,8 @@ struct window {
 void window_sample(struct window *w, const struct window_sample *s);
 /* The rate that the path is known to take, bytes/s; 0: not known. */
 uint64_t window_rate(const struct window *w);
+/* Whether what waits too long may be dropped early. Not until the path is full: that would keep it
+ * empty. Nor while its buffer is being emptied: what waits then waits for us. */
+bool window_may_drop(const struct window *w);
 
 #endif

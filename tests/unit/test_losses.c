@@ -83,8 +83,25 @@ static void test_clean(void **state)
 		lose(&p, 1);
 		assert_false(p.l.lossy);
 	}
-	/* Right at the start nothing is known. */
+}
+
+/* What was lost before the first sample. */
+static void test_start(void **state)
+{
+	struct path p = path_new();
+
+	lose(&p, 1);
+	assert_true(p.l.lossy);
 	p = path_new();
+	lose(&p, 30);
+	assert_false(p.l.lossy);
+	p = path_new();
+	p.s.rtt_us = 90000;
+	lose(&p, 1);
+	assert_false(p.l.lossy);
+	/* Later it must have been low for a while. */
+	p = path_new();
+	run_ms(&p, 10);
 	lose(&p, 1);
 	assert_false(p.l.lossy);
 }
@@ -106,6 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_lossy),
 	    cmocka_unit_test(test_clean),
+	    cmocka_unit_test(test_start),
 	    cmocka_unit_test(test_wrap),
 	};
 

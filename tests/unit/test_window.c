@@ -115,6 +115,27 @@ static void test_fills(void **state)
 	}
 }
 
+/* Packets may be dropped early once the path is full, but not while its buffer is being emptied. */
+static void test_may_drop(void **state)
+{
+	struct line l = line_new(20, 50);
+	int draining = 0;
+
+	assert_false(window_may_drop(&l.w));
+	while (!l.w.full) {
+		run_ms(&l, 10);
+		assert_int_equal(window_may_drop(&l.w), l.w.full);
+	}
+	for (int i = 0; i < 2000; i++) {
+		run_ms(&l, 10);
+		/* The pipe, or less than that. */
+		assert_int_equal(window_may_drop(&l.w),
+		    l.w.bytes >= window_rate(&l.w) * l.w.base_us / 1000000);
+		draining += !window_may_drop(&l.w);
+	}
+	assert_in_range(draining, 10, 200);
+}
+
 /* Its start never lets more in flight than twice what the path holds, once that is 100 ms of it. */
 static void test_start(void **state)
 {
@@ -391,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_fills),
+	    cmocka_unit_test(test_may_drop),
 	    cmocka_unit_test(test_start),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_others),
