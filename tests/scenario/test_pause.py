@@ -24,8 +24,12 @@ def send(bed, packets, rate=None):
         bed.near.send_packet(bed.far.key, number.to_bytes(2, "big").ljust(PACKET, b"b"))
         if rate:
             time.sleep(max(0, start + number * PACKET / rate - time.monotonic()))
-    came = [int.from_bytes(bed.far.recv_packet()[1][:2], "big") for _ in range(packets)]
-    assert came == list(range(packets))
+    # Where many come at once, some of those in front may be dropped: they have waited too long.
+    came = []
+    while not came or came[-1] != packets - 1:
+        came.append(int.from_bytes(bed.far.recv_packet()[1][:2], "big"))
+    assert came == sorted(came)
+    assert len(came) > 0.9 * packets
 
 
 def path_to_far(bed):
