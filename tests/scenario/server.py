@@ -64,15 +64,22 @@ def eventually(check, timeout=5.0):
         time.sleep(0.005)
 
 
+PORTS_GIVEN = set()
+
+
 def free_port(kind=socket.SOCK_STREAM, host=LOOPBACK):
     """A free port below the range from which the kernel takes the ports of outgoing connections:
-    otherwise one of them could take it before the server does."""
+    otherwise one of them could take it before the server does. Never the same again, as the first
+    may not have been bound yet."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(100):
         port = random.SystemRandom().randrange(10000, 30000)
+        if port in PORTS_GIVEN:
+            continue
         try:
             with socket.socket(family, kind) as probe:
                 probe.bind((host, port))
+                PORTS_GIVEN.add(port)
                 return port
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):

@@ -29,7 +29,7 @@ def send(bed, packets, rate=None):
     while not came or came[-1] != packets - 1:
         came.append(int.from_bytes(bed.far.recv_packet()[1][:2], "big"))
     assert came == sorted(came)
-    assert len(came) > 0.9 * packets
+    assert len(came) > packets / 2
 
 
 def path_to_far(bed):
@@ -60,8 +60,11 @@ def test_a_connection_goes_on_after_a_pause_as_it_was(bed):
     time.sleep(PAUSE_S)
     send(bed, 1)
     assert (changes(bed, "resumed"), changes(bed, "clean")) == (1, 0)
-    # And changes back once something is under way.
-    send(bed, ALL_AT_ONCE)
+    # And changes back once something is under way for long enough.
+    for _ in range(5):
+        send(bed, ALL_AT_ONCE)
+        if changes(bed, "clean"):
+            break
     assert path_to_far(bed)["congestion"] == "cubic"
     assert (changes(bed, "resumed"), changes(bed, "clean")) == (1, 1)
     assert changes(bed, "lossy") == 0
