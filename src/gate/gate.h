@@ -76,7 +76,7 @@ struct gate {
 	struct crowd visitors;
 	struct visitor *dead;  /* to be freed at the end of the turn */
 	struct visitor *ready; /* whose reply can go on */
-	size_t buffered; /* bytes in visitors' buffers */
+	size_t buffered;       /* bytes in visitors' buffers */
 	struct login_cache *cache;
 	uint64_t logins;   /* numbers connections */
 	struct dial *dial; /* one a mesh link; NULL without */

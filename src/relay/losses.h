@@ -3,8 +3,9 @@
  * losses.h: whether a path loses packets though nothing on it is full, as radio links do.
  *
  * A loss that a full buffer makes comes in a burst, and with a round-trip time that has grown. A
- * small one while the round-trip time has been low for a while is the path's own, and so is one before
- * the first sample when it is low then; a path is lossy for the next 2,000 segments after one. To be wrong costs little, see path.h.
+ * small one while the round-trip time has been low for a while is the path's own, and so is one
+ * before the first sample when it is low then; a path is lossy for the next 2,000 segments after
+ * one. To be wrong costs little, see path.h.
  *
  * A pure model: samples in, a verdict out.
  */

@@ -26,7 +26,8 @@
 #define AGE_ROUND_TRIPS 4
 #define AGE_MAX_MS 1500
 /* What a drop takes from the sender in the tunnel is back soon where round trips are short. Where
- * they are longer than this it takes seconds, which a queue has to bridge: of half of what is more. */
+ * they are longer than this it takes seconds, which a queue has to bridge: by half of what is more.
+ */
 #define SHORT_MS 50
 /* On a lossy path packets come in bursts, behind each one that was repeated. */
 #define LOSSY_TARGET_PART 5
@@ -81,11 +82,13 @@ static bool use_congestion(struct conn *c, bool lossy)
 static void resume(struct conn *c)
 {
 	struct path *p = c->path;
-	uint64_t now_us = clock_ns() / 1000;
 	struct tcp_info info;
+	uint64_t now_us;
 
-	if (!c->worker->config->congestion_changes || p->rtt_least_us < PATH_NEAR_US ||
-	    now_us - p->sampled_us > KNOWN_US)
+	if (!c->worker->config->congestion_changes || p->rtt_least_us < PATH_NEAR_US)
+		return;
+	now_us = clock_ns() / 1000;
+	if (now_us - p->sampled_us > KNOWN_US)
 		return;
 	if (!p->as_lossy) {
 		if (!tcp_info_get(c->watch.fd, &info) || info.tcpi_unacked > 0 ||

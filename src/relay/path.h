@@ -3,12 +3,13 @@
  * path.h: how it is to send to a client: what the kernel knows of the way there, and what follows.
  *
  *   how much the socket is given   so that the path is full, and little lies unsent (window.h)
- *   which congestion control       by whether the path loses packets of its own (losses.h)
+ *   which congestion control       by whether the path loses packets of its own (losses.h), or has
+ *                                  paused
  *   what the queue's law is        how long packets may wait before some are dropped (queue.h)
  *
  * The kernel is asked (TCP_INFO) once for each 5 ms of the path's rate that are sent, 6 KiB at
- * least, and while it has enough. Nothing of this is kept for a client that was sent little, or
- * asked for one that is near: those take bytes until the socket refuses some.
+ * least, while it has enough, and after a pause. Nothing of this is kept for a client that was sent
+ * little, or asked for one that is near: those take bytes until the socket refuses some.
  */
 #ifndef SLUICE_RELAY_PATH_H
 #define SLUICE_RELAY_PATH_H
@@ -43,9 +44,9 @@ struct path {
 	/* the models */
 	struct window window;
 	struct losses losses;
-	bool starved; /* since the last sample there was nothing to send for a moment */
+	bool starved;        /* since the last sample there was nothing to send for a moment */
 	uint64_t sent_ms;    /* when the socket was given something last */
-	uint64_t resumed_us; /* 0: not since a pause, or something has been under way for long enough */
+	uint64_t resumed_us; /* when it went on after a pause; 0: much was under way since */
 	/* what follows */
 	bool as_lossy;  /* the congestion control is that for lossy paths */
 	size_t room;    /* bytes that the socket may be given before the next look */

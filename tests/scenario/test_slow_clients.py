@@ -41,6 +41,10 @@ class Dawdler:
             self.sock.send(bytes([next(self.owed)]))
 
 
+def still_open(crowd):
+    return [dawdler for dawdler in crowd if dawdler.closed_at is None and dawdler.is_open()]
+
+
 def before_upgrade(server):
     """One for each way to hold up the TLS handshake and the HTTP request."""
     request = derp.upgrade_request()
@@ -99,7 +103,7 @@ def test_too_many_before_login(serve, tmp_path):
     crowd = [Dawdler("crowd", server.connect()) for _ in range(60)]
 
     def check():
-        staying = [dawdler for dawdler in crowd if dawdler.closed_at is None and dawdler.is_open()]
+        staying = still_open(crowd)
         # The connection that reads the counters has not logged in either, but is left alone.
         assert staying == crowd[-15:]
         assert server.metrics().closes() == {"pre_login_cap": len(crowd) - len(staying)}
@@ -154,7 +158,7 @@ def test_a_crowd_from_one_address_makes_room_for_others(serve, tmp_path):
     crowd = [Dawdler("crowd", server.connect(source="127.0.0.2")) for _ in range(40)]
 
     def check():
-        staying = [dawdler for dawdler in crowd if dawdler.closed_at is None and dawdler.is_open()]
+        staying = still_open(crowd)
         assert staying == crowd[-12:]
         assert server.metrics().closes() == {"pre_login_cap": len(crowd) - len(staying)}
 

@@ -129,8 +129,8 @@ static void test_may_drop(void **state)
 	for (int i = 0; i < 2000; i++) {
 		run_ms(&l, 10);
 		/* The pipe, or less than that. */
-		assert_int_equal(window_may_drop(&l.w),
-		    l.w.bytes >= window_rate(&l.w) * l.w.base_us / 1000000);
+		assert_int_equal(
+		    window_may_drop(&l.w), l.w.bytes >= window_rate(&l.w) * l.w.base_us / 1000000);
 		draining += !window_may_drop(&l.w);
 	}
 	assert_in_range(draining, 10, 200);
