@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 _Noreturn void check_failed(const char *file, int line, const char *what)
 {
@@ -33,4 +34,11 @@ void *must_calloc(size_t n, size_t size)
 char *must_strdup(const char *s)
 {
 	return or_die(strdup(s));
+}
+
+void *must_map(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return or_die(p == MAP_FAILED ? NULL : p);
 }

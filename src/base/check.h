@@ -32,5 +32,7 @@ _Noreturn void check_failed(const char *file, int line, const char *what);
 void *must_alloc(size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 void *must_calloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 char *must_strdup(const char *s) __attribute__((malloc, returns_nonnull)) must_use;
+/* Pages of zeros, which take memory as they are touched; munmap gives them back. */
+void *must_map(size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 
 #endif

@@ -50,6 +50,9 @@ static inline uint64_t clock_cycles(void)
 #endif
 }
 
+/* What reading that counter itself costs. */
+uint64_t clock_cycles_overhead(void);
+
 /* Writes wall time `ms` as RFC 3339 in UTC with milliseconds: 2026-11-23T06:30:00.123Z. */
 #define CLOCK_RFC3339_LEN 25
 void clock_rfc3339(uint64_t wall_ms, char out[CLOCK_RFC3339_LEN]);

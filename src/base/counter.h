@@ -172,6 +172,8 @@ extern const char *const packet_kind_label[KIND_COUNT];
 	    "Senders forgotten at the cap, whose going will not be told")                         \
 	X(C_READ_PAUSES, "counter", "sluice_read_pauses", NULL,                                   \
 	    "Times that reading from a connection paused because another worker was behind")      \
+	X(C_LONG_TURNS, "counter", "sluice_long_turns", NULL,                                     \
+	    "Turns of busy workers that took over 5 ms: packets wait for the CPU")                \
 	X(C_MAIL_LOST, "counter", "sluice_control_mail_lost", NULL,                               \
 	    "Control letters that found no room (not-here answers only)")                         \
 	X(C_PATHS_LOSSY, "counter", "sluice_congestion_changes", "to=\"lossy\"",                  \

@@ -12,8 +12,7 @@ void ring_init(struct ring *r, uint32_t cap, uint32_t keep)
 {
 	CHECK(cap >= 4096 && (cap & (cap - 1)) == 0 && keep <= cap / 2);
 	*r = (struct ring){.cap = cap, .keep = keep};
-	r->buf = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(r->buf != MAP_FAILED);
+	r->buf = must_map(cap);
 }
 
 void ring_fini(struct ring *r)

@@ -6,14 +6,6 @@
 /* How many entries an eviction looks at; the oldest of them goes. */
 #define EVICT_LOOK 16
 
-static void *map_pages(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
 void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counters)
 {
 	uint32_t buckets = 64;
@@ -31,10 +23,10 @@ void flow_table_init(struct flow_table *t, uint32_t cap, struct counters *counte
 	    .counters = counters,
 	};
 	/* Mapped, not touched: memory becomes resident as flows come. */
-	t->slot = map_pages((size_t)cap * sizeof(*t->slot));
-	t->mesh = map_pages((size_t)cap * sizeof(*t->mesh));
-	t->trouble = map_pages((size_t)t->trouble_cap * sizeof(*t->trouble));
-	t->index = map_pages((size_t)buckets * sizeof(*t->index));
+	t->slot = must_map((size_t)cap * sizeof(*t->slot));
+	t->mesh = must_map((size_t)cap * sizeof(*t->mesh));
+	t->trouble = must_map((size_t)t->trouble_cap * sizeof(*t->trouble));
+	t->index = must_map((size_t)buckets * sizeof(*t->index));
 }
 
 void flow_table_fini(struct flow_table *t)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "io/record.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
+
+#include "io/hkdf.h"
 
 enum content { CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22, CONTENT_DATA = 23 };
 
@@ -26,52 +25,11 @@ enum alert {
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
-/* HMAC with SHA-256 and with SHA-384, all but the key: looking them up by name costs more than
- * using them. Kept to the process's end. */
-static EVP_MAC_CTX *hmac[2];
-static pthread_once_t prepared = PTHREAD_ONCE_INIT;
-
-static void prepare(void)
-{
-	static const char *const digest[2] = {"SHA256", "SHA384"};
-	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-
-	for (int i = 0; i < 2; i++) {
-		OSSL_PARAM params[2] = {
-		    OSSL_PARAM_construct_utf8_string("digest", (char *)(uintptr_t)digest[i], 0),
-		    OSSL_PARAM_construct_end()};
-
-		hmac[i] = EVP_MAC_CTX_new(mac);
-		CHECK(hmac[i] && EVP_MAC_CTX_set_params(hmac[i], params) == 1);
-	}
-	EVP_MAC_free(mac);
-}
-
 void record_expand(
     const uint8_t *secret, size_t secret_len, const char *label, uint8_t *out, size_t len)
 {
-	uint8_t info[64], block[EVP_MAX_MD_SIZE];
-	size_t label_len = strlen(label);
-	size_t block_len;
-	EVP_MAC_CTX *c;
-
-	/* One block of HKDF-Expand (RFC 5869): HMAC(secret, HkdfLabel | 1). */
-	CHECK(len <= secret_len && 10 + label_len + 1 <= sizeof(info));
-	info[0] = 0;
-	info[1] = (uint8_t)len;
-	info[2] = (uint8_t)(6 + label_len);
-	memcpy(info + 3, "tls13 ", 6);
-	memcpy(info + 9, label, label_len);
-	info[9 + label_len] = 0;
-	info[10 + label_len] = 1;
-	pthread_once(&prepared, prepare);
-	c = EVP_MAC_CTX_dup(hmac[secret_len == 48]);
-	CHECK(c && EVP_MAC_init(c, secret, secret_len, NULL) == 1 &&
-	      EVP_MAC_update(c, info, 11 + label_len) == 1 &&
-	      EVP_MAC_final(c, block, &block_len, sizeof(block)) == 1);
-	EVP_MAC_CTX_free(c);
-	memcpy(out, block, len);
-	OPENSSL_cleanse(block, sizeof(block));
+	hkdf_expand_label(secret_len == 48 ? HKDF_SHA384 : HKDF_SHA256, secret,
+	    &(struct hkdf_label){.label = label, .label_len = strlen(label)}, out, len);
 }
 
 static void derive(const struct record *r, struct record_keys *k)

@@ -9,17 +9,15 @@
 
 #include "io/addr.h"
 #include "io/metacert.h"
+#include "io/provider.h"
 #include "io/record.h"
 
 /* What a handshake needs, gone when it is done. */
 struct shake {
-	uint8_t client_secret[RECORD_SECRET_MAX]; /* of application data, from OpenSSL's key log */
-	uint8_t server_secret[RECORD_SECRET_MAX];
-	uint8_t client_len, server_len;
+	struct provider_secrets secrets;
 	/* of a client */
 	const uint8_t *pin;  /* the caller's; NULL without */
 	unsigned long error; /* OpenSSL's, why it failed; 0 unknown */
-	uint32_t flights;    /* of a server: calls so far */
 	struct key *meta;    /* where the server's key goes, the caller's; NULL: not asked for */
 };
 
@@ -109,40 +107,10 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Takes "LABEL random secret", in hex; other lines are of no interest. */
-static uint8_t take_secret(const char *line, const char *label, uint8_t secret[RECORD_SECRET_MAX])
+static SSL_CTX *ctx_new(const SSL_METHOD *side)
 {
-	size_t n = strlen(label);
-
-	if (strncmp(line, label, n) != 0 || line[n] != ' ' || strnlen(line + n + 1, 65) < 65)
-		return 0;
-	line += n + 1 + 64 + 1; /* behind the client's random */
-	n = strlen(line) / 2;
-	return (n == 32 || n == 48) && key_unhex(line, n, secret) ? (uint8_t)n : 0;
-}
-
-static void log_key(const SSL *ssl, const char *line)
-{
-	struct tls *t = SSL_get_app_data(ssl);
-	uint8_t n;
-
-	if (!t || !t->shake)
-		return;
-	n = take_secret(line, "CLIENT_TRAFFIC_SECRET_0", t->shake->client_secret);
-	if (n)
-		t->shake->client_len = n;
-	n = take_secret(line, "SERVER_TRAFFIC_SECRET_0", t->shake->server_secret);
-	if (n)
-		t->shake->server_len = n;
-}
-
-/* OpenSSL prints five secrets a handshake, byte by byte, of which we want two: a server is deaf
- * until those of the handshake itself have gone by, which is before EncryptedExtensions. One thread
- * uses a context at a time. */
-static void listen_for_keys(const SSL *ssl, int where, int ret)
-{
-	if (where & SSL_CB_LOOP && SSL_get_state(ssl) == TLS_ST_SW_ENCRYPTED_EXTENSIONS)
-		SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), log_key);
+	provider_init();
+	return SSL_CTX_new_ex(NULL, PROVIDER_QUERY, side);
 }
 
 /* What both sides have in common; false when OpenSSL fails. */
@@ -150,7 +118,6 @@ static bool set_up(SSL_CTX *ctx)
 {
 	aead_init();
 	span_method();
-	SSL_CTX_set_keylog_callback(ctx, log_key);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
@@ -165,14 +132,13 @@ static bool set_up(SSL_CTX *ctx)
 
 SSL_CTX *tls_server_ctx_new(void)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *ctx = ctx_new(TLS_server_method());
 
 	if (ctx && !set_up(ctx)) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
 	if (ctx) {
-		SSL_CTX_set_info_callback(ctx, listen_for_keys);
 		SSL_CTX_set_num_tickets(ctx, 0);
 		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	}
@@ -217,7 +183,7 @@ static int verify(X509_STORE_CTX *store, void *arg)
 
 SSL_CTX *tls_client_ctx_new(void)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *ctx = ctx_new(TLS_client_method());
 
 	if (!ctx)
 		return NULL;
@@ -240,7 +206,7 @@ static int take_any(X509_STORE_CTX *store, void *arg)
 
 SSL_CTX *tls_unverified_ctx_new(const char *suites)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *ctx = ctx_new(TLS_client_method());
 
 	if (ctx && (!set_up(ctx) || SSL_CTX_set_ciphersuites(ctx, suites) != 1)) {
 		SSL_CTX_free(ctx);
@@ -418,23 +384,22 @@ static bool suite_kind(const struct tls *t, enum aead_kind *kind)
 
 /* The handshake is done: from here on it is our record layer, or OpenSSL with larger reads. A
  * server has sent no ticket, a client has read none yet, and nothing was read beyond Finished, so
- * that both sequence numbers are 0. The key log names secrets by side: a client's are the other way
- * round. */
+ * that both sequence numbers are 0. */
 static void take_over(struct tls *t)
 {
 	struct shake *k = t->shake;
+	const struct provider_secrets *s = &k->secrets;
 	enum aead_kind kind;
 
 	t->minor = SSL_version(t->ssl) == TLS1_3_VERSION ? 13 : 12;
 	if (k->meta)
 		(void)!metacert_key(SSL_get_peer_cert_chain(t->ssl), k->meta);
-	if (suite_kind(t, &kind) && k->client_len > 0 && k->client_len == k->server_len) {
+	if (suite_kind(t, &kind) && s->client_len > 0 && s->client_len == s->server_len) {
 		t->shake = NULL;
 		SSL_free(t->ssl);
 		t->ssl = NULL;
-		record_init(&t->record, kind, k->client_len,
-		    t->client ? k->server_secret : k->client_secret,
-		    t->client ? k->client_secret : k->server_secret);
+		record_init(&t->record, kind, s->client_len, t->client ? s->server : s->client,
+		    t->client ? s->client : s->server);
 		if (t->client)
 			record_as_client(&t->record);
 		OPENSSL_cleanse(k, sizeof(*k));
@@ -449,12 +414,11 @@ enum tls_result tls_handshake(struct tls *t, struct span *in, struct sink *out)
 {
 	int ret;
 
-	if (!t->client)
-		SSL_CTX_set_keylog_callback(
-		    SSL_get_SSL_CTX(t->ssl), t->shake->flights++ ? log_key : NULL);
 	t->in = in;
 	t->out = out;
+	provider_listen(&t->shake->secrets);
 	ret = SSL_do_handshake(t->ssl);
+	provider_listen(NULL);
 	t->in = NULL;
 	t->out = NULL;
 	if (ret != 1)

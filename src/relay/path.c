@@ -343,6 +343,7 @@ void path_rule(struct conn *c)
 	q->age_ms = MAX(q->limits->age_ms, p->age_ms);
 	q->target_ms = p->target_ms;
 	q->interval_ms = p->interval_ms;
+	q->path_full = p->window.held && p->rtt_least_us >= PATH_NEAR_US;
 }
 
 void path_waited(struct conn *c, const struct queue_packet *p, uint32_t ms)

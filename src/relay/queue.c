@@ -346,7 +346,8 @@ static bool codel_above(const struct queue *q, struct queue_flow *f, uint32_t no
 	if (!f->list.head)
 		return false;
 	waited = now - packet_at(f->list.head)->at_ms;
-	if (waited < q->target_ms || f->list.packets == 1 || f->list.memory <= CODEL_FLOOR) {
+	if (waited < q->target_ms || f->list.packets == 1 || f->list.memory <= CODEL_FLOOR ||
+	    (q->set->overloaded && !q->path_full)) {
 		f->above_at = 0;
 		return false;
 	}

@@ -79,6 +79,7 @@ struct queue_set {
 	struct pool *pool;
 	struct heavy queues; /* by memory */
 	uint64_t *bytes;     /* of the frames that wait, for others to read */
+	bool overloaded;     /* packets wait for the worker, not for clients (overload.h) */
 	/* A packet is lost; it is still in the queue's sums. */
 	void (*dropped)(
 	    void *owner, const struct queue_packet *p, enum drop_reason why, bool disco);
@@ -91,6 +92,7 @@ struct queue {
 	const struct queue_limits *limits;
 	/* the law, by the path to the client: no packet is sent that waited longer; CoDel's two */
 	uint32_t age_ms, target_ms, interval_ms;
+	bool path_full; /* they wait for the path, whatever the worker has to do */
 	uint32_t bytes; /* of frames */
 	uint32_t memory;
 	uint32_t packets; /* disco apart */

@@ -441,6 +441,17 @@ static int sleep_ms(struct worker *w)
 	return any_paused(w) ? PAUSED_POLL_MS : ms;
 }
 
+/* A clock is read only behind a turn that was busy. */
+static void note_length(struct worker *w)
+{
+	const uint64_t *v = w->counters.v;
+
+	if (overload_busy(&w->overload, v[C_PACKETS_RECV] + v[C_PACKETS_SENT]) &&
+	    overload_turn(&w->overload, w->now_ms, clock_ms()))
+		count(&w->counters, C_LONG_TURNS, 1);
+	w->queues.overloaded = w->now_ms < w->overload.until_ms;
+}
+
 void worker_turn(struct worker *w, bool may_sleep)
 {
 	loop_wait(&w->loop, may_sleep ? sleep_ms(w) : 0);
@@ -464,6 +475,7 @@ void worker_turn(struct worker *w, bool may_sleep)
 	mail_release(w->mail, w->self);
 	reap(w);
 	peer_trim(&w->peers);
+	note_length(w);
 }
 
 /* Says that the relay restarts, and when to come back: not all at once. */
@@ -511,27 +523,6 @@ void worker_stop(struct worker *w)
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
-/* What reading the cycle counter itself costs. */
-static uint64_t counter_overhead(void)
-{
-	uint64_t best = UINT64_MAX;
-
-	for (int i = 0; i < 1000; i++) {
-		uint64_t t = clock_cycles();
-
-		best = MIN(best, clock_cycles() - t);
-	}
-	return best;
-}
-
-static uint8_t *map_bytes(size_t n)
-{
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	return p;
-}
-
 struct worker *worker_new(
     int self, const struct relay_config *config, struct mail *mail, uint64_t start_ms)
 {
@@ -546,7 +537,7 @@ struct worker *worker_new(
 	w->post = (struct letters_post){.mail = mail, .self = self};
 	w->start_ms = start_ms;
 	w->free_conn = MAP64_NONE;
-	w->price_overhead = counter_overhead();
+	w->price_overhead = clock_cycles_overhead();
 	set_clock(w);
 	loop_init(&w->loop);
 	w->bell = (struct watch){.ready = letters_bell, .fd = mail_bell_fd(mail, self)};
@@ -561,13 +552,13 @@ struct worker *worker_new(
 	presence_init(w);
 	flow_table_init(&w->flows, config->flow_limit, &w->counters);
 	w->neighbour = must_calloc((size_t)config->workers, sizeof(*w->neighbour));
-	w->arena = map_bytes(ARENA_BYTES);
-	w->expand = map_bytes(EXPAND_BYTES);
-	w->cipher = map_bytes(READ_MAX);
-	w->plain = map_bytes(SLAB_BYTES);
-	w->record = map_bytes(TLS_RECORD_MAX);
-	w->batch = map_bytes(BATCH_ROOM);
-	w->framed = map_bytes(BATCH_ROOM);
+	w->arena = must_map(ARENA_BYTES);
+	w->expand = must_map(EXPAND_BYTES);
+	w->cipher = must_map(READ_MAX);
+	w->plain = must_map(SLAB_BYTES);
+	w->record = must_map(TLS_RECORD_MAX);
+	w->batch = must_map(BATCH_ROOM);
+	w->framed = must_map(BATCH_ROOM);
 	w->slice = must_calloc(SLICES_MAX, sizeof(*w->slice));
 	return w;
 }

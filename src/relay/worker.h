@@ -24,6 +24,7 @@
 #include "io/loop.h"
 #include "relay/conn.h"
 #include "relay/mesh.h"
+#include "relay/overload.h"
 #include "relay/peer.h"
 #include "relay/presence.h"
 #include "relay/region.h"
@@ -119,6 +120,7 @@ struct worker {
 	struct letters_post post; /* where its log lines go */
 	_Atomic bool stop;
 	bool busy; /* there is more to do: the next turn does not sleep */
+	struct overload overload;
 
 	struct loop loop;
 	struct watch bell;

@@ -396,6 +396,25 @@ static void test_codel(void **state)
 	bed_fini(&bed);
 }
 
+/* While the worker is behind nothing is dropped early, but in front of a path that is full. Behind
+ * it a line has an interval, as any other. */
+static void test_overloaded(void **state)
+{
+	begin(POOL, (struct queue_limits)LIMITS);
+	bed.queue[0].q->target_ms = 5;
+	bed.queue[0].q->interval_ms = 100;
+	bed.set.overloaded = true;
+	bed.lawless = true;
+	assert_int_equal(stand(20, 600), 0);
+	bed.lawless = false;
+	bed.set.overloaded = false;
+	assert_int_equal(stand(20, 99), 0);
+	assert_int_equal(stand(20, 50), 1);
+	bed.set.overloaded = bed.queue[0].q->path_full = true;
+	assert_in_range(stand(20, 300), 2, 5);
+	bed_fini(&bed);
+}
+
 /* A single packet is no standing queue, however long each must wait. */
 static void test_floor(void **state)
 {
@@ -527,6 +546,7 @@ int main(void)
 	    cmocka_unit_test(test_fifo),
 	    cmocka_unit_test(test_age),
 	    cmocka_unit_test(test_codel),
+	    cmocka_unit_test(test_overloaded),
 	    cmocka_unit_test(test_floor),
 	    cmocka_unit_test(test_fresh),
 	    cmocka_unit_test(test_bytes),
