@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 import derp
-from mesh import MESH_KEY, keys, knows, mesh_peer
+from mesh import MESH_KEY, keys, knows, mesh_flags, mesh_peer
 from server import ORACLE, eventually
 
 QUIET = 0.2 * derp.SCALE  # in which a link that is to be closed has been
@@ -461,9 +461,10 @@ def memory(node):
     return node.metrics().sum("process_resident_memory_bytes")
 
 
-def test_a_watcher_that_never_reads(node):
+def test_a_watcher_that_never_reads(serve, tmp_path, cert):
     """Its connection takes nothing more, so that news for it pile up, in bounds; those who watch
-    before it and behind it hear all of it."""
+    before it and behind it hear all of it. The kernel is not to end it meanwhile."""
+    node = serve(**mesh_flags(tmp_path, cert), tcp_user_timeout="5m")
     clients = [node.login("fast") for _ in range(50)]
     others = [mesh_peer(node).watch() for _ in range(6)]  # some on the same worker
     stuck = node.open(rcvbuf=4096).login(meshKey=MESH_KEY)
