@@ -29,6 +29,7 @@
 #include "daemon/mesh_config.h"
 #include "gate/gate.h"
 #include "gate/stun_server.h"
+#include "io/provider.h"
 #include "io/tls.h"
 #include "relay/worker.h"
 #include "web/site.h"
@@ -389,6 +390,26 @@ static void relay_free(struct relay *r)
 	login_keys_wipe(&r->keys);
 }
 
+/* Our record layer goes on with secrets that only our key schedule hands out. */
+static int choose_engine(const struct options *o, char *err)
+{
+	bool ours = strcmp(o->tls_engine, "openssl") != 0;
+
+	if (ours && !provider_init()) {
+		if (strcmp(o->tls_engine, "sluice") == 0) {
+			snprintf(err, ERR_LEN,
+			    "-tls-engine sluice: OpenSSL here does not take a "
+			    "provider of ours; use auto or openssl");
+			return -1;
+		}
+		log_warn("OpenSSL here does not take a provider of ours: records are left to "
+			 "OpenSSL, which costs several times as much");
+		ours = false;
+	}
+	tls_use_records(ours);
+	return 0;
+}
+
 int serve_run(struct options *o)
 {
 	struct relay r = {
@@ -414,7 +435,8 @@ int serve_run(struct options *o)
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		log_warn("core dumps could not be turned off: %s", strerror(errno));
-	tls_use_records(strcmp(o->tls_engine, "openssl") != 0);
+	if (choose_engine(o, err) < 0)
+		goto failed;
 	key_hash_init();
 	/* The sockets first: nothing is made when another relay has the port. */
 	if (open_sockets(&r, err) < 0 || load_key(&r, err) < 0 ||

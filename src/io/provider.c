@@ -2,7 +2,6 @@
 #include "io/provider.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 #include <openssl/core.h>
@@ -175,20 +174,22 @@ static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *core,
 	return 1;
 }
 
+/* Held to the process's end. */
+static OSSL_PROVIDER *held;
+
 static void load(void)
 {
-	/* Held to the process's end. OpenSSL's default provider stays what it is without ours. */
-	static OSSL_PROVIDER *held;
-
+	/* OpenSSL's default provider stays what it is without ours. */
 	if (OSSL_PROVIDER_add_builtin(NULL, "sluice", start) == 1)
 		held = OSSL_PROVIDER_try_load(NULL, "sluice", 1);
 	if (!held)
 		ERR_clear_error();
 }
 
-void provider_init(void)
+bool provider_init(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, load);
+	return held;
 }

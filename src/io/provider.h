@@ -13,6 +13,7 @@
 #ifndef SLUICE_IO_PROVIDER_H
 #define SLUICE_IO_PROVIDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "io/hkdf.h"
@@ -27,9 +28,9 @@ struct provider_secrets {
 	uint8_t client_len, server_len; /* 0: not derived, or not by us */
 };
 
-/* Makes the provider known to OpenSSL, once. Where that fails OpenSSL's own code does the work. Any
- * thread. */
-void provider_init(void);
+/* Makes the provider known to OpenSSL, once. False: OpenSSL refuses, and does the work by itself.
+ * Any thread. */
+bool provider_init(void);
 /* Where the secrets go that are derived on this thread from now on; NULL: nowhere. */
 void provider_listen(struct provider_secrets *to);
 
