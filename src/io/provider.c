@@ -26,7 +26,6 @@ static void kdf_free(void *context)
 /* What is asked for. */
 struct question {
 	int mode;
-	bool known; /* the hash */
 	enum hkdf_hash hash;
 	const uint8_t *key, *salt;
 	size_t key_len, salt_len;
@@ -53,7 +52,7 @@ static bool is(const OSSL_PARAM *p, const char *name)
 static bool read_question(const OSSL_PARAM *p, struct question *q)
 {
 	const char *name;
-	bool good = true;
+	bool good = true, hash = false;
 
 	*q = (struct question){0};
 	for (; good && p->key; p++) {
@@ -61,7 +60,7 @@ static bool read_question(const OSSL_PARAM *p, struct question *q)
 			good = OSSL_PARAM_get_int(p, &q->mode);
 		} else if (is(p, OSSL_KDF_PARAM_DIGEST)) {
 			good = OSSL_PARAM_get_utf8_string_ptr(p, &name);
-			q->known = good && hash_named(name, &q->hash);
+			hash = good && hash_named(name, &q->hash);
 		} else if (is(p, OSSL_KDF_PARAM_KEY)) {
 			q->key = p->data;
 			q->key_len = p->data_size;
@@ -76,7 +75,7 @@ static bool read_question(const OSSL_PARAM *p, struct question *q)
 			q->label.context_len = p->data_size;
 		}
 	}
-	return good && q->known;
+	return good && hash;
 }
 
 /* A stage's secret: what is new, extracted with what follows from the stage before. Where either is

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <openssl/crypto.h>
 
-#include "io/hkdf.h"
-
 enum content { CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22, CONTENT_DATA = 23 };
 
 enum alert {

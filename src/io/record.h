@@ -15,6 +15,7 @@
 
 #include "base/span.h"
 #include "io/aead.h"
+#include "io/hkdf.h"
 
 #define RECORD_HEADER_LEN 5
 #define RECORD_PLAIN_MAX 16384
@@ -22,7 +23,7 @@
 #define RECORD_CIPHER_MAX (RECORD_PLAIN_MAX + 256)
 /* What sealing adds: header, content type, tag. */
 #define RECORD_EXTRA (RECORD_HEADER_LEN + 1 + AEAD_TAG_LEN)
-#define RECORD_SECRET_MAX 48
+#define RECORD_SECRET_MAX HKDF_HASH_MAX
 /* Records sealed under one key before it is changed: half of what §5.5 allows for AES-GCM. */
 #define RECORD_KEY_LIMIT (1u << 23)
 /* KeyUpdates and empty records that one call of record_open takes: more is an attack. */

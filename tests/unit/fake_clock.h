@@ -13,12 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t fake_clock_ms; /* 0: the real time */
+static uint64_t fake_clock_ms;      /* 0: the real time */
+static uint64_t fake_clock_step_ms; /* passes whenever somebody looks */
 
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	if (id != CLOCK_MONOTONIC || fake_clock_ms == 0)
 		return (int)syscall(SYS_clock_gettime, id, ts);
+	fake_clock_ms += fake_clock_step_ms;
 	ts->tv_sec = (time_t)(fake_clock_ms / 1000);
 	ts->tv_nsec = (long)(fake_clock_ms % 1000) * 1000000;
 	return 0;

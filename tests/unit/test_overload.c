@@ -6,25 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "fake_clock.h"
 #include "relay/path.h"
 #include "relay_talk.h"
-
-/* Monotonic time, of which a step passes whenever somebody looks; before that the real one. */
-static uint64_t time_ms, step_ms;
-
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	if (id != CLOCK_MONOTONIC || time_ms == 0)
-		return (int)syscall(SYS_clock_gettime, id, ts);
-	time_ms += step_ms;
-	ts->tv_sec = (time_t)(time_ms / 1000);
-	ts->tv_nsec = (long)(time_ms % 1000) * 1000000;
-	return 0;
-}
 
 static void test_law(void **state)
 {
@@ -51,9 +35,9 @@ static void turn(struct bed *b, const struct bed_client *from, const struct bed_
 	for (int i = 0; i < packets; i++)
 		n += bed_packet(buf + n, &to->key, "x", 1);
 	client_send(from, buf, n);
-	step_ms = step;
+	fake_clock_step_ms = step;
 	worker_turn(b->worker[0], false);
-	step_ms = 0;
+	fake_clock_step_ms = 0;
 	assert_true(recv(to->fd, buf, sizeof(buf), 0) > 0);
 }
 
@@ -63,7 +47,7 @@ static void test_worker(void **state)
 	struct bed_client from, to;
 	struct worker *w;
 
-	time_ms = 1000000;
+	fake_clock_ms = 1000000;
 	bed_init(&b, 64);
 	w = b.worker[0];
 	from = login(&b, 0);
@@ -79,10 +63,10 @@ static void test_worker(void **state)
 	turn(&b, &from, &to, OVERLOAD_PACKETS / 2, OVERLOAD_TURN_MS);
 	assert_true(w->queues.overloaded);
 	assert_int_equal(w->counters.v[C_LONG_TURNS], 1);
-	time_ms += OVERLOAD_HOLD_MS - 1;
+	fake_clock_ms += OVERLOAD_HOLD_MS - 1;
 	worker_turn(w, false);
 	assert_true(w->queues.overloaded);
-	time_ms++;
+	fake_clock_ms++;
 	worker_turn(w, false);
 	assert_false(w->queues.overloaded);
 	assert_int_equal(w->counters.v[C_LONG_TURNS], 1);
@@ -90,7 +74,7 @@ static void test_worker(void **state)
 	logout(&b, &from);
 	logout(&b, &to);
 	bed_fini(&b);
-	time_ms = 0;
+	fake_clock_ms = 0;
 }
 
 /* A queue in front of a path that is known to be full keeps its law. */

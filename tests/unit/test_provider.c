@@ -18,16 +18,11 @@
 #include "io/hkdf.h"
 #include "io/provider.h"
 
-static void from_hex(const char *hex, uint8_t *out)
-{
-	assert_true(key_unhex(hex, strlen(hex) / 2, out));
-}
-
 static void assert_hex(const uint8_t *got, const char *hex)
 {
 	uint8_t want[HKDF_HASH_MAX];
 
-	from_hex(hex, want);
+	assert_true(key_unhex(hex, strlen(hex) / 2, want));
 	assert_memory_equal(got, want, strlen(hex) / 2);
 }
 
@@ -40,7 +35,8 @@ static void test_known_secrets(void **state)
 	assert_hex(secret, "33ad0a1c607ec03b09e6cd9893680ce210adf300aa1f2660e1b22e10f170f92a");
 	hkdf_derived(HKDF_SHA256, secret, secret);
 	assert_hex(secret, "6f2615a108c702c5678f54fc9dbab69716c076189c48250cebeac3576c3611ba");
-	from_hex("8bd4054fb55b9d63fdfbacf9f04b9f0d35e6d63f537563efd46272900f89492d", shared);
+	assert_true(key_unhex(
+	    "8bd4054fb55b9d63fdfbacf9f04b9f0d35e6d63f537563efd46272900f89492d", 32, shared));
 	hkdf_extract(HKDF_SHA256, secret, 32, shared, 32, secret);
 	assert_hex(secret, "1dc826e93606aa6fdc0aadc12f741b01046aa6b99f691ed221a9f0ca043fbeac");
 }
@@ -154,7 +150,7 @@ static void test_refused(void **state)
 	q[2].hash_len = 31;
 	q[3].data_len = 65;
 	q[4].out_len = 33;
-	q[5].label = "a label of sixty-five bytes, which is one more than we have room for";
+	q[5].label = "a label of sixty-five bytes, which is one more than there is room";
 	q[6].mode = EVP_KDF_HKDF_MODE_EXTRACT_ONLY;
 	q[6].out_len = 31;
 	for (int i = 0; i < 7; i++)
