@@ -66,6 +66,21 @@ static X509 *begin(EVP_PKEY *key, const char *cn, int days_before, int days_afte
 	return NULL;
 }
 
+/* Signs, and reads back what came of it: OpenSSL keeps the bytes of a certificate that it has read,
+ * and encodes one that it has made anew in each handshake. Takes x over; NULL for NULL. */
+static X509 *sign(X509 *x, EVP_PKEY *key, const EVP_MD *hash)
+{
+	const uint8_t *p;
+	uint8_t *der = NULL;
+	int len = x && X509_sign(x, key, hash) != 0 ? i2d_X509(x, &der) : 0;
+
+	X509_free(x);
+	p = der;
+	x = len > 0 ? d2i_X509(NULL, &p, len) : NULL;
+	OPENSSL_free(der);
+	return x;
+}
+
 X509 *selfcert_for_ip(EVP_PKEY *key, const char *ip, int days)
 {
 	X509 *x = begin(key, ip, 0, days);
@@ -77,8 +92,8 @@ X509 *selfcert_for_ip(EVP_PKEY *key, const char *ip, int days)
 	if (set_random_serial(x) &&
 	    add_extension(x, NID_key_usage, "critical,digitalSignature,keyEncipherment") &&
 	    add_extension(x, NID_ext_key_usage, "serverAuth") &&
-	    add_extension(x, NID_subject_alt_name, san) && X509_sign(x, key, EVP_sha256()) != 0)
-		return x;
+	    add_extension(x, NID_subject_alt_name, san))
+		return sign(x, key, EVP_sha256());
 	X509_free(x);
 	return NULL;
 }
@@ -93,11 +108,11 @@ X509 *selfcert_meta(const struct key *server, int days)
 		return NULL;
 	key_hex(server->b, KEY_LEN, cn + sizeof(METACERT_NAME) - 1);
 	x = begin(key, cn, days, days);
-	if (x && (ASN1_INTEGER_set(X509_get_serialNumber(x), DERP_VERSION) != 1 ||
-		     X509_sign(x, key, NULL) == 0)) {
+	if (x && ASN1_INTEGER_set(X509_get_serialNumber(x), DERP_VERSION) != 1) {
 		X509_free(x);
 		x = NULL;
 	}
+	x = sign(x, key, NULL);
 	EVP_PKEY_free(key);
 	return x;
 }
