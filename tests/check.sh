@@ -19,6 +19,7 @@ meson=$(compgen -G /usr/bin/meson || echo meson)
 python=/usr/bin/python3 # pytest is Debian's, whatever Python comes first in PATH
 passed=0 failed=0 skipped=0
 mark=0 # when the part before ended, in SECONDS
+unit_args=() # more for meson test
 
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
@@ -67,6 +68,10 @@ count_unit() {
 
 count_scenario() {
 	"$python" tests/count.py junit "$dir/check-logs/scenario.xml"
+}
+
+count_waits() {
+	"$python" tests/count.py junit "$dir/check-logs/waits.xml"
 }
 
 count_interop() {
@@ -126,22 +131,55 @@ find_derper() {
 	fi
 }
 
-# scenario NAME [PYTEST_ARGS...]: the scenario tests on the build in $dir.
+# scenario_on XML [PYTEST_ARGS...]: scenario tests on the build in $dir.
+scenario_on() {
+	local xml=$dir/check-logs/$1.xml
+	shift
+	rm -f "$xml"
+	SLUICE_BIN=$PWD/$dir/sluice "$python" -m pytest -q -rfE --junitxml="$xml" "$@" tests/scenario
+}
+
+# scenario NAME [PYTEST_ARGS...]: those that don't wait for long.
 scenario() {
 	local name=$1
 	shift
-	rm -f "$dir/check-logs/scenario.xml"
-	run "$name: scenario" count_scenario env SLUICE_BIN="$PWD/$dir/sluice" "$python" -m pytest -q \
-		-rfE --junitxml="$dir/check-logs/scenario.xml" "$@" tests/scenario
+	run "$name: scenario" count_scenario scenario_on scenario "$@"
 }
 
-# tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir.
+# Scenario tests that wait for long, in a process group of their own that this script ends if it must.
+waiting=
+trap '[ -z "$waiting" ] || kill -INT -- "-$waiting" 2>/dev/null' EXIT
+trap 'exit 130' INT
+
+begin_waits() {
+	mkdir -p "$dir/check-logs"
+	set -m
+	scenario_on waits -m slow >"$dir/check-logs/$1-waits.log" 2>&1 </dev/null &
+	waiting=$!
+	set +m
+}
+
+end_waits() {
+	local status=0
+	wait "$waiting" || status=$?
+	waiting=
+	add "$1: waits" $status "$dir/check-logs/$1-waits.log" "$(count_waits)"
+}
+
+# tests NAME [PYTEST_ARGS...]: all that runs on the build in $dir. Those that wait, wait beside the others.
 tests() {
+	local name=$1 fast=()
+	shift
 	find_derper
+	if [ -n "${SLUICE_SLOW:-}" ]; then
+		begin_waits "$name"
+		fast=(-m "not slow")
+	fi
 	rm -f "$dir/meson-logs/testlog.json"
-	run "$1: unit" count_unit "$meson" test -C "$dir" --no-rebuild \
+	run "$name: unit" count_unit "$meson" test -C "$dir" --no-rebuild "${unit_args[@]}" \
 		--timeout-multiplier "${SLUICE_TIME_SCALE:-1}"
-	scenario "$@"
+	scenario "$name" "${fast[@]}" "$@"
+	[ -z "$waiting" ] || end_waits "$name"
 }
 
 # build NAME DIRECTORY [MESON_ARGS...]
@@ -194,12 +232,14 @@ build_tsan() {
 }
 
 check_tsan-subset() {
+	local unit_args=(--no-suite one-thread)
 	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-5}
 	build_tsan || return
 	tests tsan -m subset
 }
 
 check_tsan() {
+	local unit_args=(--no-suite one-thread)
 	local -x SLUICE_SANITIZER=1 SLUICE_TIME_SCALE=${SLUICE_TIME_SCALE:-5}
 	build_tsan || return
 	tests tsan
