@@ -31,6 +31,11 @@ void *must_calloc(size_t n, size_t size)
 	return or_die(calloc(n ? n : 1, size ? size : 1));
 }
 
+void *must_alloc_lines(size_t size)
+{
+	return memset(or_die(aligned_alloc(CACHE_LINE, size)), 0, size);
+}
+
 char *must_strdup(const char *s)
 {
 	return or_die(strdup(s));

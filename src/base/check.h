@@ -20,7 +20,16 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+#define CACHE_LINE 64
+
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/* Asks for the cache lines of something that is about to be used, so that they come together. */
+static inline void prefetch(const void *p, size_t size)
+{
+	for (size_t at = 0; at < size; at += CACHE_LINE)
+		__builtin_prefetch((const char *)p + at);
+}
 
 /* Prints file, line and expression on standard error and aborts. */
 _Noreturn void check_failed(const char *file, int line, const char *what);
@@ -32,6 +41,8 @@ _Noreturn void check_failed(const char *file, int line, const char *what);
 void *must_alloc(size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 void *must_calloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 char *must_strdup(const char *s) __attribute__((malloc, returns_nonnull)) must_use;
+/* Zeros that begin a cache line; size is a multiple of one. */
+void *must_alloc_lines(size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 /* Pages of zeros, which take memory as they are touched; munmap gives them back. */
 void *must_map(size_t size) __attribute__((malloc, returns_nonnull)) must_use;
 

@@ -104,10 +104,10 @@ struct flow_totals {
 /* A connection's part of the table: embedded in the connection. What of it was evicted is in the
  * table's `other` too; here it is told apart by connection. */
 struct flow_set {
+	uint32_t last; /* the flow of the packet before, FLOW_NONE */
+	uint32_t n;
 	uint32_t head; /* newest */
 	uint32_t tail;
-	uint32_t n;
-	uint32_t last; /* the flow of the packet before, FLOW_NONE */
 	uint64_t other_flows, other_packets, other_bytes;
 };
 

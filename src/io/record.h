@@ -41,11 +41,11 @@ enum record_result {
 
 /* One direction's keys. */
 struct record_keys {
-	uint8_t secret[RECORD_SECRET_MAX];
 	uint8_t key[AEAD_KEY_MAX];
 	uint8_t iv[AEAD_NONCE_LEN];
 	uint32_t unused;
 	uint64_t seq;
+	uint8_t secret[RECORD_SECRET_MAX];
 };
 
 struct record {

@@ -516,6 +516,11 @@ void tls_close(struct tls *t, struct sink *out)
 	t->out = NULL;
 }
 
+void tls_prefetch(const struct tls *t)
+{
+	prefetch(t, sizeof(*t));
+}
+
 int tls_minor_version(const struct tls *t)
 {
 	return t->minor;

@@ -92,6 +92,8 @@ bool tls_seal_each(
 /* Appends close_notify, as far as there is room. */
 void tls_close(struct tls *t, struct sink *out);
 
+/* It is about to be used. */
+void tls_prefetch(const struct tls *t);
 /* 12 or 13; once the handshake is done. */
 int tls_minor_version(const struct tls *t);
 /* Records are ours, OpenSSL is out of it; once the handshake is done. */

@@ -58,7 +58,7 @@ static void log_disconnect(struct conn *c, enum close_reason why)
 
 struct conn *conn_new(struct worker *w, struct admit *a)
 {
-	struct conn *c = must_calloc(1, sizeof(*c));
+	struct conn *c = must_alloc_lines(sizeof(*c));
 
 	c->watch = (struct watch){.ready = forward_ready, .fd = a->fd};
 	c->worker = w;

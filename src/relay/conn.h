@@ -52,68 +52,77 @@ struct fresh {
 	struct slice *first, *last;
 };
 
+/* Its first half is all that an ordinary packet touches. A packet of a client that was idle finds
+ * nothing of it in a cache. */
 struct conn {
 	struct watch watch;
 	struct worker *worker;
 	struct tls *tls;      /* NULL on plain TCP */
 	struct websocket *ws; /* NULL without */
 	struct peer *peer;    /* NULL: a link */
-	struct conn *next_of_peer, *prev_of_peer;
 	uint32_t slot, gen;
-	uint64_t number;
-
-	bool mesh_peer, prober, not_ideal;
+	bool mesh_peer;
 	bool is_link; /* we dialled it: the other end is the server */
-	bool home;
 	bool dead;
-	bool blocked;    /* packets wait: the socket takes no more, or its path has enough */
+	bool blocked; /* packets wait: the socket takes no more, or its path has enough */
+	bool dirty;   /* on the worker's list of those to flush */
+	bool shed;    /* a large packet from it is to be dropped: its line is full */
+	bool home;
 	bool pong_waits; /* a Pong lies in control */
-	bool dirty;      /* on the worker's list of those to flush */
-	bool shed;       /* a large packet from it is to be dropped: its line is full */
 
-	/* in: what came of a frame that is not whole yet, and what of a frame is to be skipped */
+	/* second line; in: what came of a frame that is not whole yet, and what is to be skipped */
 	struct pool_buf *rest;
-	uint32_t rest_len;
 	uint64_t skip;
+	struct neighbour *paused; /* not read, because that worker is behind; NULL: read */
+	uint64_t uplink_look;     /* uplink is looked at when so many bytes have come, ever */
+	struct peer_totals totals;
 
-	/* out, in the order in which it is sent */
-	struct pool_buf *sealed; /* bytes for the wire that the socket did not take */
-	uint32_t sealed_at, sealed_len;
-	struct pool_buf *control;       /* whole frames other than packets */
-	uint32_t control_len, controls; /* bytes, frames */
-	struct queue *queue;            /* packets that wait for the socket; NULL: none */
+	/* third line; out, in the order in which it is sent */
+	struct pool_buf *sealed;  /* bytes for the wire that the socket did not take */
+	struct pool_buf *control; /* whole frames other than packets */
+	struct queue *queue;      /* packets that wait for the socket; NULL: none */
 	struct fresh fresh[KIND_COUNT];
+	struct path *path; /* how it is to send there; NULL: it was sent little */
+
+	/* fourth line */
+	struct conn *next_dirty;
 	uint32_t fresh_bytes;
-
-	struct path *path;     /* how it is to send there; NULL: it was sent little */
-	struct uplink *uplink; /* how its line towards us is; NULL: it has sent little */
-	uint64_t uplink_look;  /* that is looked at when so many bytes have come, ever */
-
-	struct flow_set flows;
+	uint32_t rest_len;
+	uint64_t write_deadline; /* ms; 0: none */
 	struct sighting_set sightings;
+	struct flow_set flows; /* the last packet's flow; the rest lies behind the line */
 
+	/* what ordinary packets don't touch */
+	struct uplink *uplink; /* how its line towards us is; NULL: it has sent little */
+	uint32_t sealed_at, sealed_len;
+	uint32_t control_len, controls; /* bytes, frames */
+	struct conn *next_of_peer, *prev_of_peer;
+	struct conn *next_dead, *next_paused;
+	struct mesh_conn *mesh; /* of links and mesh peers; else NULL */
+	enum close_reason end; /* it has ended, once what is kept has been parsed; COUNT: not yet */
+	int unacked;           /* bytes in the kernel when write_deadline was set */
 	struct timer timer;
-	int unacked;    /* bytes in the kernel when write_deadline was set */
-	uint8_t outage; /* write time-outs since, in which the client acknowledged nothing */
-	uint64_t keepalive_at, write_deadline; /* ms; 0: none */
+	uint64_t keepalive_at; /* ms; 0: none */
 	uint32_t keepalive_every_ms;
 	uint32_t not_here_tokens;
 	uint64_t not_here_at;
-
-	struct conn *next_dirty, *next_dead;
-	enum close_reason end; /* it has ended, once what is kept has been parsed; COUNT: not yet */
-	struct neighbour *paused; /* not read, because that worker is behind; NULL: read */
-	struct conn *next_paused;
-	struct mesh_conn *mesh; /* of links and mesh peers; else NULL */
-	struct peer_totals totals;
+	uint64_t number;
 	uint64_t since_ms;
 	struct in6_addr addr;
 	uint16_t port;
+	uint8_t outage; /* write time-outs since, in which the client acknowledged nothing */
+	bool prober, not_ideal;
 	char app_name[APP_NAME_MAX + 1];
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 /* With its TLS state (240 bytes) and its key's record all that an idle client holds. */
-_Static_assert(sizeof(struct conn) <= 640, "an idle connection is small");
+_Static_assert(sizeof(struct conn) <= 512, "an idle connection is small");
+#define CONN_HOT (4 * CACHE_LINE)
+_Static_assert(offsetof(struct conn, rest) == CACHE_LINE &&
+		   offsetof(struct conn, sealed) == 2 * CACHE_LINE &&
+		   offsetof(struct conn, next_dirty) == 3 * CACHE_LINE &&
+		   offsetof(struct conn, flows.last) < CONN_HOT,
+    "packets touch four lines");
 
 /* What stands in front of a packet that is sent there: links get ForwardPacket frames. */
 static inline uint32_t conn_packet_head(const struct conn *c)

@@ -74,6 +74,12 @@ static void conn_read(struct conn *c)
 
 	if (unlikely(c->dead))
 		return; /* by the flush that made room */
+	/* They come while the kernel is at work. */
+	prefetch(c, CONN_HOT);
+	if (c->peer)
+		prefetch(c->peer, sizeof(c->peer->key));
+	if (c->tls)
+		tls_prefetch(c->tls);
 	to.len = stream_restore(c, base);
 	n = recv(c->watch.fd, coded ? w->cipher : base + to.len, READ_MAX, MSG_DONTWAIT);
 	t1 = clock_cycles();
@@ -407,6 +413,9 @@ void forward_deliver(struct conn *to, const struct origin *o, const uint8_t *p, 
 	struct fresh *list = &to->fresh[disco];
 	struct slice *s;
 
+	prefetch(to, CONN_HOT);
+	if (to->tls)
+		tls_prefetch(to->tls);
 	note_sighting(to, o);
 	if (list->last && list->last->p + list->last->len == p &&
 	    list->last->flow.slot == o->flow.slot && list->last->flow_worker == o->flow_worker &&
